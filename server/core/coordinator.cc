@@ -1,0 +1,366 @@
+#include "server/core/coordinator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::core {
+namespace {
+
+bool Holds(const Seat& seat) {
+  return seat.state == SeatState::kJoined || seat.state == SeatState::kActive || seat.state == SeatState::kLost;
+}
+
+}  // namespace
+
+CoordinatorCore::CoordinatorCore(CoordinatorOptions options, absl::Time now)
+    : options_(std::move(options)), state_since_(now), seats_(options_.workers), shards_(options_.shards) {}
+
+void CoordinatorCore::Enter(RunState state, absl::Time now) {
+  if (state_ == state) return;
+  state_ = state;
+  state_since_ = now;
+}
+
+// ---- Workers ----
+
+Seat* CoordinatorCore::FindHolder(Incarnation incarnation) {
+  for (Seat& seat : seats_) {
+    if (Holds(seat) && seat.incarnation == incarnation) return &seat;
+  }
+  return nullptr;
+}
+
+absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
+  if (!event.run_id.empty() && event.run_id != options_.run_id) {
+    return absl::PermissionDeniedError(absl::StrCat("worker '", event.name, "' belongs to run ", event.run_id,
+                                                    ", but this is run ", options_.run_id,
+                                                    ": start the worker again to join it"));
+  }
+  if (fenced_.contains(event.incarnation)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("fenced: this life of worker '", event.name, "' has lost its rank to another process"));
+  }
+  if (state_ == RunState::kFailed) return absl::AbortedError(absl::StrCat("the run has failed: ", failure_));
+  if (event.rank && event.rank->value() >= options_.workers) {
+    return absl::InvalidArgumentError(absl::StrCat("worker '", event.name, "' asks for rank ", event.rank->value(),
+                                                   ", but this run has ranks 0 to ", options_.workers - 1,
+                                                   " (--workers ", options_.workers, ")"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const {
+  const auto free = [&](const Seat& seat) {
+    return seat.state == SeatState::kAbsent || seat.state == SeatState::kLost || (Holds(seat) && seat.name == event.name);
+  };
+  if (event.rank) {
+    const Seat& seat = seats_[event.rank->value()];
+    if (free(seat)) return *event.rank;
+    return absl::ResourceExhaustedError(absl::StrCat("rank ", event.rank->value(), " is held by worker '", seat.name,
+                                                     "', which is alive: use its name to replace it, or evict it"));
+  }
+  const auto find = [&](auto matches) { return std::find_if(seats_.begin(), seats_.end(), matches); };
+  auto at = find([&](const Seat& seat) { return Holds(seat) && seat.name == event.name; });
+  if (at == seats_.end()) at = find([&](const Seat& seat) { return seat.state == SeatState::kAbsent; });
+  if (at == seats_.end()) at = find(free);
+  if (at != seats_.end()) return RankOf(*at);
+  return absl::ResourceExhaustedError(absl::StrCat("all ", options_.workers, " ranks of run ", options_.run_id,
+                                                   " are held by live workers: there is no place for worker '", event.name,
+                                                   "'"));
+}
+
+// The seat that this worker has left cleanly: it was restarted although its work is done.
+const Seat* CoordinatorCore::FindLeft(const WorkerJoins& event) const {
+  for (const Seat& seat : seats_) {
+    if (seat.state == SeatState::kLeft && seat.name == event.name) return &seat;
+  }
+  return nullptr;
+}
+
+void CoordinatorCore::Step(const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects) {
+  if (absl::Status status = CheckJoin(event); !status.ok()) {
+    effects.push_back(RefuseWorker{event.incarnation, std::move(status)});
+    return;
+  }
+  if (Seat* seat = FindHolder(event.incarnation); seat != nullptr) return Rejoin(*seat, now, effects);
+  if (FindLeft(event) != nullptr || state_ == RunState::kDone) {
+    effects.push_back(AcknowledgeLeave{event.incarnation});
+    return;
+  }
+  absl::StatusOr<Rank> rank = ChooseSeat(event);
+  if (!rank.ok()) {
+    effects.push_back(RefuseWorker{event.incarnation, rank.status()});
+    return;
+  }
+  Take(*rank, event, now, effects);
+  MaybeChange(now, effects);
+}
+
+// The same life of the worker on a new stream.
+void CoordinatorCore::Rejoin(Seat& seat, absl::Time now, CoordinatorEffects& effects) {
+  seat.heard = now;
+  if (seat.state == SeatState::kLost) seat.state = seat.defined ? SeatState::kActive : SeatState::kJoined;
+  effects.push_back(WelcomeWorker{seat.incarnation, RankOf(seat)});
+  const Member member{RankOf(seat), seat.incarnation};
+  const bool in_generation =
+      std::find(change_.members.begin(), change_.members.end(), member) != change_.members.end();
+  if (state_ == RunState::kTraining && in_generation) Announce({seat.incarnation}, effects);
+}
+
+void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects) {
+  Seat& seat = seats_[rank.value()];
+  if (Holds(seat)) Fence(seat, absl::StrCat("worker '", event.name, "' has taken its place"), effects);
+  const uint32_t replacements = seat.replacements + (seat.since == absl::InfinitePast() ? 0 : 1);
+  seat = {.state = SeatState::kJoined,
+          .incarnation = event.incarnation,
+          .name = event.name,
+          .defined = false,
+          .since = now,
+          .heard = now,
+          .replacements = replacements};
+  effects.push_back(WelcomeWorker{event.incarnation, rank});
+  effects.push_back(Note{absl::StrCat("worker '", event.name, "' holds rank ", rank.value(),
+                                      replacements == 0 ? "" : absl::StrCat(", its replacement number ", replacements))});
+}
+
+void CoordinatorCore::Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects) {
+  fenced_.insert(seat.incarnation);
+  effects.push_back(RefuseWorker{
+      seat.incarnation, absl::PermissionDeniedError(absl::StrCat("fenced: worker '", seat.name, "' no longer holds rank ",
+                                                                 RankOf(seat).value(), ": ", why))});
+}
+
+void CoordinatorCore::Vacate(Seat& seat) {
+  seat.state = SeatState::kAbsent;
+  seat.defined = false;
+  seat.name.clear();
+}
+
+void CoordinatorCore::Step(const WorkerDefines& event, absl::Time now, CoordinatorEffects& effects) {
+  Seat* seat = FindHolder(event.incarnation);
+  if (seat == nullptr) return;
+  seat->heard = now;
+  if (model_) {
+    if (absl::Status status = CheckSameModel(*model_, event.model); !status.ok()) {
+      effects.push_back(RefuseWorker{event.incarnation, std::move(status)});
+      Vacate(*seat);
+      return;
+    }
+  } else {
+    model_ = event.model;
+  }
+  seat->defined = true;
+  seat->state = SeatState::kActive;
+  MaybeChange(now, effects);
+}
+
+void CoordinatorCore::Step(const WorkerBeats& event, absl::Time now, CoordinatorEffects& effects) {
+  Seat* seat = FindHolder(event.incarnation);
+  if (seat == nullptr) {
+    if (fenced_.contains(event.incarnation)) {
+      effects.push_back(
+          RefuseWorker{event.incarnation, absl::PermissionDeniedError("fenced: another process holds this worker's rank")});
+    }
+    return;
+  }
+  if (seat->state == SeatState::kLost) {
+    seat->state = seat->defined ? SeatState::kActive : SeatState::kJoined;
+    effects.push_back(Note{absl::StrCat("worker '", seat->name, "', rank ", RankOf(*seat).value(), ", is back after ",
+                                        absl::FormatDuration(now - seat->heard))});
+  }
+  seat->heard = now;
+}
+
+void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, CoordinatorEffects& effects) {
+  effects.push_back(AcknowledgeLeave{event.incarnation});
+  Seat* seat = FindHolder(event.incarnation);
+  if (seat == nullptr) return;
+  effects.push_back(Note{absl::StrCat("worker '", seat->name, "', rank ", RankOf(*seat).value(), ", has left")});
+  if (generation_ == Generation(0)) {
+    Vacate(*seat);
+  } else {
+    seat->state = SeatState::kLeft;
+  }
+  MaybeChange(now, effects);
+}
+
+absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects, std::string& name) {
+  if (event.rank.value() >= options_.workers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no rank ", event.rank.value(), ": this run has ranks 0 to ", options_.workers - 1));
+  }
+  Seat& seat = seats_[event.rank.value()];
+  if (!Holds(seat)) return absl::NotFoundError(absl::StrCat("nobody holds rank ", event.rank.value()));
+  name = seat.name;
+  effects.push_back(Note{absl::StrCat("worker '", name, "' is evicted from rank ", event.rank.value())});
+  Fence(seat, "it was evicted", effects);
+  Vacate(seat);
+  MaybeChange(now, effects);
+  return absl::OkStatus();
+}
+
+void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effects) {
+  for (Seat& seat : seats_) {
+    const bool alive = seat.state == SeatState::kJoined || seat.state == SeatState::kActive;
+    if (!alive || now - seat.heard <= options_.lease) continue;
+    seat.state = SeatState::kLost;
+    effects.push_back(Note{absl::StrCat("worker '", seat.name, "', rank ", RankOf(seat).value(),
+                                        ", is lost: no heartbeat for ", absl::FormatDuration(now - seat.heard))});
+  }
+}
+
+// ---- Shards ----
+
+void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, CoordinatorEffects& effects) {
+  const auto refuse = [&](absl::Status status) {
+    effects.push_back(RefuseShard{event.shard, event.incarnation, std::move(status)});
+  };
+  if (event.shard.value() >= options_.shards) {
+    return refuse(absl::InvalidArgumentError(absl::StrCat("there is no shard ", event.shard.value(),
+                                                          ": this run has shards 0 to ", options_.shards - 1, " (--shards ",
+                                                          options_.shards, ")")));
+  }
+  if (!event.run_id.empty() && event.run_id != options_.run_id) {
+    return refuse(absl::AbortedError(absl::StrCat("shard ", event.shard.value(), " belongs to run ", event.run_id,
+                                                  ", but this is run ", options_.run_id, ": start the shard again")));
+  }
+  ShardSeat& seat = shards_[event.shard.value()];
+  const bool known = seat.present && seat.incarnation == event.incarnation;
+  if (seat.present && !known) {
+    effects.push_back(RefuseShard{event.shard, seat.incarnation,
+                                  absl::PermissionDeniedError(absl::StrCat("fenced: a newer process serves as shard ",
+                                                                           event.shard.value()))});
+    effects.push_back(Note{absl::StrCat("shard ", event.shard.value(), " has been restarted")});
+  }
+  seat = {.present = true, .incarnation = event.incarnation, .address = event.address};
+  effects.push_back(WelcomeShard{event.shard});
+  if (ended()) return End(state_, failure_, now, effects);
+  if (known) change_ = {};  // answers may have been lost with its old stream: ask again
+  MaybeChange(now, effects);
+}
+
+void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, CoordinatorEffects& effects) {
+  const size_t s = event.shard.value();
+  if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
+  change_.sealed[s] = SealAnswer{event.next, event.completed_in};
+  const auto answered = [](const auto& answer) { return answer.has_value(); };
+  if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
+}
+
+// Every shard is sealed: decide where to go on.
+void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
+  const auto [low, high] = std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
+                                               [](const auto& a, const auto& b) { return a->next < b->next; });
+  Round resume = (*low)->next;
+  if ((*high)->next.value() > resume.value() + 1) {
+    const auto behind = low - change_.sealed.begin();
+    return End(RunState::kFailed,
+               absl::StrCat("shard ", behind, " has lost its memory: it is ready for round ", resume.value(),
+                            ", another shard for round ", (*high)->next.value(),
+                            "; parameters are not durable yet, so that the run must start again"),
+               now, effects);
+  }
+  const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
+  if ((*high)->next == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) {
+    resume = resume.previous();
+  }
+  resume_ = resume;
+  Enter(RunState::kInstalling, now);
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    effects.push_back(SendInstall{.shard = ShardIndex(static_cast<uint32_t>(s)),
+                                  .to = change_.shards[s],
+                                  .generation = generation_,
+                                  .resume = resume_,
+                                  .members = change_.members});
+  }
+}
+
+void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects) {
+  const size_t s = event.shard.value();
+  if (state_ != RunState::kInstalling || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
+  if (!event.error.empty()) {
+    return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; the run must start again"), now, effects);
+  }
+  change_.installed[s] = true;
+  if (std::find(change_.installed.begin(), change_.installed.end(), false) != change_.installed.end()) return;
+  Enter(RunState::kTraining, now);
+  std::vector<Incarnation> to;
+  for (const Member& member : change_.members) to.push_back(member.incarnation);
+  Announce(std::move(to), effects);
+  effects.push_back(Note{absl::StrCat("generation ", generation_.value(), ": ", change_.members.size(), " workers, ",
+                                      shards_.size(), " shards, next is round ", resume_.value())});
+}
+
+std::vector<ShardIndex> CoordinatorCore::UnansweredShards() const {
+  std::vector<ShardIndex> unanswered;
+  for (size_t s = 0; s < change_.shards.size(); ++s) {
+    const bool waits = (state_ == RunState::kSealing && !change_.sealed[s]) ||
+                       (state_ == RunState::kInstalling && !change_.installed[s]);
+    if (waits) unanswered.push_back(ShardIndex(static_cast<uint32_t>(s)));
+  }
+  return unanswered;
+}
+
+// ---- Generations ----
+
+bool CoordinatorCore::Occupied() const {
+  return std::all_of(seats_.begin(), seats_.end(),
+                     [](const Seat& seat) { return seat.state == SeatState::kLeft || (Holds(seat) && seat.defined); });
+}
+
+bool CoordinatorCore::AllLeft() const {
+  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) { return seat.state == SeatState::kLeft; });
+}
+
+std::vector<Member> CoordinatorCore::Members() const {
+  std::vector<Member> members;
+  for (const Seat& seat : seats_) {
+    if (Holds(seat)) members.push_back({RankOf(seat), seat.incarnation});
+  }
+  return members;
+}
+
+std::vector<Incarnation> CoordinatorCore::ShardIncarnations() const {
+  std::vector<Incarnation> incarnations;
+  for (const ShardSeat& shard : shards_) incarnations.push_back(shard.incarnation);
+  return incarnations;
+}
+
+// Starts a generation change when the run needs one that is not under way yet.
+void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
+  if (ended()) return;
+  if (AllLeft()) return End(RunState::kDone, "", now, effects);
+  const bool shards_present =
+      std::all_of(shards_.begin(), shards_.end(), [](const ShardSeat& shard) { return shard.present; });
+  if (!shards_present) return;
+  if (!Occupied()) {
+    if (state_ == RunState::kWaitingForShards || state_ == RunState::kTraining) Enter(RunState::kWaitingForWorkers, now);
+    return;
+  }
+  std::vector<Member> members = Members();
+  std::vector<Incarnation> shards = ShardIncarnations();
+  if (members == change_.members && shards == change_.shards) return;
+  generation_ = generation_.next();
+  change_ = {.members = std::move(members), .shards = std::move(shards), .sealed = {}, .installed = {}};
+  change_.sealed.resize(shards_.size());
+  change_.installed.resize(shards_.size(), false);
+  Enter(RunState::kSealing, now);
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    effects.push_back(SendSeal{ShardIndex(static_cast<uint32_t>(s)), change_.shards[s], generation_});
+  }
+}
+
+void CoordinatorCore::Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const {
+  effects.push_back(AnnounceGeneration{
+      .generation = generation_, .resume = resume_, .members = change_.members, .to = std::move(to)});
+}
+
+void CoordinatorCore::End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects) {
+  failure_ = std::move(failure);
+  Enter(state, now);
+  effects.push_back(EndRun{failure_});
+}
+
+}  // namespace lockstep::core

@@ -1,0 +1,246 @@
+// CoordinatorCore: who is in the run, and how a generation changes, as a plain state machine.
+//
+//   waiting for shards, then for workers (every rank joined and defined)
+//     -> sealing:    Seal(g) to every shard; each answers with its newest complete version
+//     -> installing: Install(g, members, resume) to every shard
+//     -> training:   Announce(g) to every member
+//     -> done, when every rank has left; or failed, when a version that workers hold cannot be restored
+//
+// A new change starts whenever the members or a shard's incarnation differ from those of the newest change; it may overtake
+// one that is under way. Generation numbers only grow.
+//
+// Invariants:
+//   1. At most one incarnation holds a rank; one that lost it is fenced for ever.
+//   2. Workers learn a generation only when every shard has installed it (design.md, section 4, rule b).
+//   3. A version that shards completed in different generations is undone (rule c).
+//   4. A worker whose lease has expired keeps its rank until somebody takes it: the round waits for it or its replacement,
+//      and it goes on as if nothing had been when it wakes before.
+//
+// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is given.
+#ifndef LOCKSTEP_SERVER_CORE_COORDINATOR_H_
+#define LOCKSTEP_SERVER_CORE_COORDINATOR_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/ids.h"
+#include "common/model.h"
+
+namespace lockstep::core {
+
+struct CoordinatorOptions {
+  std::string run_id;
+  uint32_t workers = 1;
+  uint32_t shards = 1;
+  absl::Duration lease = absl::Seconds(5);
+};
+
+// ---- Events ----
+
+struct WorkerJoins {
+  Incarnation incarnation;
+  std::string name;
+  std::optional<Rank> rank;  // absent: any
+  std::string run_id;        // empty: any
+};
+struct WorkerDefines {
+  Incarnation incarnation;
+  ModelSpec model;  // valid
+};
+struct WorkerBeats {
+  Incarnation incarnation;
+};
+struct WorkerLeaves {
+  Incarnation incarnation;
+};
+struct EvictRank {
+  Rank rank;
+};
+struct ShardArrives {
+  ShardIndex shard;
+  Incarnation incarnation;
+  std::string address;
+  std::string run_id;  // empty: has not served a run in this life
+};
+struct ShardSealed {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;
+  Round next;
+  Generation completed_in;
+};
+struct ShardInstalled {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;
+  std::string error;  // not empty: impossible
+};
+// Time passes; give it several times per lease.
+struct Tick {};
+
+// ---- Effects ----
+
+struct WelcomeWorker {
+  Incarnation incarnation;
+  Rank rank;
+};
+// The worker is told why and its stream ends; nobody else is affected.
+struct RefuseWorker {
+  Incarnation incarnation;
+  absl::Status status;
+};
+struct AcknowledgeLeave {
+  Incarnation incarnation;
+};
+struct AnnounceGeneration {
+  Generation generation;
+  Round resume;
+  std::vector<Member> members;
+  std::vector<Incarnation> to;
+};
+struct WelcomeShard {
+  ShardIndex shard;
+};
+struct RefuseShard {
+  ShardIndex shard;
+  Incarnation incarnation;
+  absl::Status status;
+};
+struct SendSeal {
+  ShardIndex shard;
+  Incarnation to;
+  Generation generation;
+};
+struct SendInstall {
+  ShardIndex shard;
+  Incarnation to;
+  Generation generation;
+  Round resume;
+  std::vector<Member> members;
+};
+// The run is over: shards end, and so do workers that are still there. Empty failure: every rank has left.
+struct EndRun {
+  std::string failure;
+};
+// Something for the log.
+struct Note {
+  std::string text;
+};
+
+using CoordinatorEffect = std::variant<WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration, WelcomeShard,
+                                       RefuseShard, SendSeal, SendInstall, EndRun, Note>;
+using CoordinatorEffects = std::vector<CoordinatorEffect>;
+
+enum class RunState { kWaitingForShards, kWaitingForWorkers, kSealing, kInstalling, kTraining, kDone, kFailed };
+
+enum class SeatState {
+  kAbsent,  // nobody holds the rank
+  kJoined,  // has not defined the model yet
+  kActive,
+  kLost,    // its lease has expired
+  kLeft,    // left cleanly
+};
+
+// A rank and who holds it.
+struct Seat {
+  SeatState state = SeatState::kAbsent;
+  Incarnation incarnation;
+  std::string name;
+  bool defined = false;
+  absl::Time since = absl::InfinitePast();  // this incarnation holds the rank
+  absl::Time heard = absl::InfinitePast();  // newest heartbeat
+  uint32_t replacements = 0;
+};
+
+// A shard as the coordinator knows it.
+struct ShardSeat {
+  bool present = false;
+  Incarnation incarnation;
+  std::string address;
+};
+
+class CoordinatorCore {
+ public:
+  CoordinatorCore(CoordinatorOptions options, absl::Time now);
+
+  // Each appends to `effects` what is to be done, in order.
+  void Step(const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const WorkerDefines& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const WorkerBeats& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const WorkerLeaves& event, absl::Time now, CoordinatorEffects& effects);
+  // Returns NOT_FOUND or INVALID_ARGUMENT when nobody can be evicted, and the name of the evicted worker in `name`.
+  absl::Status Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects, std::string& name);
+  void Step(const ShardArrives& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const ShardSealed& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const Tick& event, absl::Time now, CoordinatorEffects& effects);
+
+  // ---- Questions ----
+  const CoordinatorOptions& options() const { return options_; }
+  RunState state() const { return state_; }
+  // When `state` was entered.
+  absl::Time state_since() const { return state_since_; }
+  const std::string& failure() const { return failure_; }
+  Generation generation() const { return generation_; }
+  Round resume() const { return resume_; }
+  const std::vector<Seat>& seats() const { return seats_; }
+  const std::vector<ShardSeat>& shards() const { return shards_; }
+  const std::optional<ModelSpec>& model() const { return model_; }
+  // Shards that have not answered the Seal or Install that is under way.
+  std::vector<ShardIndex> UnansweredShards() const;
+
+ private:
+  struct SealAnswer {
+    Round next;
+    Generation completed_in;
+  };
+  // The newest change of generation: who is in it, and what has been answered.
+  struct Change {
+    std::vector<Member> members;
+    std::vector<Incarnation> shards;
+    std::vector<std::optional<SealAnswer>> sealed;
+    std::vector<bool> installed;
+  };
+
+  Seat* FindHolder(Incarnation incarnation);
+  absl::StatusOr<Rank> ChooseSeat(const WorkerJoins& event) const;
+  absl::Status CheckJoin(const WorkerJoins& event) const;
+  const Seat* FindLeft(const WorkerJoins& event) const;
+  void Rejoin(Seat& seat, absl::Time now, CoordinatorEffects& effects);
+  void Take(Rank rank, const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects);
+  void Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects);
+  void Vacate(Seat& seat);
+  bool Occupied() const;
+  bool AllLeft() const;
+  std::vector<Member> Members() const;
+  std::vector<Incarnation> ShardIncarnations() const;
+  void MaybeChange(absl::Time now, CoordinatorEffects& effects);
+  void Resume(absl::Time now, CoordinatorEffects& effects);
+  void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
+  void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects);
+  void Enter(RunState state, absl::Time now);
+  bool ended() const { return state_ == RunState::kDone || state_ == RunState::kFailed; }
+  Rank RankOf(const Seat& seat) const { return Rank(static_cast<uint32_t>(&seat - seats_.data())); }
+
+  const CoordinatorOptions options_;
+  RunState state_ = RunState::kWaitingForShards;
+  absl::Time state_since_;
+  std::string failure_;
+  Generation generation_;
+  Round resume_;
+  std::vector<Seat> seats_;
+  std::vector<ShardSeat> shards_;
+  std::optional<ModelSpec> model_;
+  Change change_;
+  absl::flat_hash_set<Incarnation> fenced_;
+};
+
+}  // namespace lockstep::core
+
+#endif  // LOCKSTEP_SERVER_CORE_COORDINATOR_H_

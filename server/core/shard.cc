@@ -1,0 +1,395 @@
+#include "server/core/shard.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::core {
+namespace {
+
+constexpr uint32_t kGroupSize = 8;  // the radix of the reduction tree
+
+uint32_t GroupOf(Rank rank) { return rank.value() / kGroupSize; }
+
+void Reject(absl::Status status, ShardEffects& effects) { effects.push_back(RejectConnection{std::move(status)}); }
+
+}  // namespace
+
+// ---- Generations ----
+
+void ShardCore::Step(const SealShard& event, absl::Time, ShardEffects& effects) {
+  if (event.to != self_ || event.generation <= installed_ || event.generation < sealed_) return;
+  if (event.generation > sealed_) effects.push_back(DropContributions{});
+  sealed_ = event.generation;
+  seal_unanswered_ = true;
+  AnswerSealWhenQuiet(effects);
+}
+
+void ShardCore::AnswerSealWhenQuiet(ShardEffects& effects) {
+  if (!seal_unanswered_ || computing_ > 0) return;
+  seal_unanswered_ = false;
+  effects.push_back(AnswerSealed{.generation = sealed_, .next = next_, .completed_in = newest_.completed_in});
+}
+
+absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {
+  const uint64_t mine = next_.value();
+  const uint64_t resume = event.resume.value();
+  if (mine < resume) {
+    return absl::DataLossError(absl::StrCat("this shard has lost its memory: the run resumes at round ", resume,
+                                            ", but the newest version here is ",
+                                            mine == 0 ? "none" : absl::StrCat(mine - 1)));
+  }
+  if (mine > resume + 1 || (mine == resume + 1 && !tentative_)) {
+    return absl::DataLossError(absl::StrCat("version ", mine - 1, " is committed, but another shard can only resume at round ",
+                                            resume, ": it has lost its memory"));
+  }
+  return absl::OkStatus();
+}
+
+void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffects& effects) {
+  const bool awaited = event.to == self_ && event.generation > installed_ && event.generation == sealed_;
+  if (!awaited || seal_unanswered_ || computing_ > 0) return;
+  if (absl::Status status = CheckInstall(event); !status.ok()) {
+    effects.push_back(AnswerInstalled{.generation = event.generation, .status = std::move(status)});
+    return;
+  }
+  effects.push_back(DropContributions{});
+  UndoBeyond(event.resume, effects);
+  Commit(effects);
+  installed_ = event.generation;
+  serving_ = true;
+  workers_.clear();
+  for (const Member& member : event.members) workers_.push_back({.member = member, .attached = {}});
+  slots_.resize(event.blocks);
+  if (completed_at_ == absl::InfinitePast()) completed_at_ = now;
+  OpenRound();
+  effects.push_back(AnswerInstalled{.generation = event.generation, .status = absl::OkStatus()});
+}
+
+// Takes back what lies beyond version resume - 1: the blocks closed in a round that is not complete, or a whole version.
+void ShardCore::UndoBeyond(Round resume, ShardEffects& effects) {
+  UndoBlocks undo;
+  const bool whole_version = next_ > resume;
+  for (uint32_t s = 0; s < slots_.size(); ++s) {
+    if (whole_version || slots_[s].phase == Phase::kClosed) undo.slots.push_back(Slot(s));
+  }
+  if (whole_version) {
+    next_ = resume;
+    newest_ = std::move(before_);
+    tentative_ = false;
+  }
+  if (!undo.slots.empty()) effects.push_back(std::move(undo));
+}
+
+void ShardCore::Commit(ShardEffects& effects) {
+  if (!tentative_) return;
+  tentative_ = false;
+  effects.push_back(CommitVersion{next_.previous()});
+}
+
+// ---- Connections ----
+
+bool ShardCore::IsMember(const Member& who) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) { return worker.member == who; });
+}
+
+ShardCore::Worker* ShardCore::Find(Rank rank) {
+  auto at = std::lower_bound(workers_.begin(), workers_.end(), rank,
+                             [](const Worker& worker, Rank r) { return worker.member.rank < r; });
+  return at != workers_.end() && at->member.rank == rank ? &*at : nullptr;
+}
+
+void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effects) {
+  if (event.generation < installed_ || (event.generation == installed_ && !serving())) {
+    ++stale_;
+    return;  // the worker will attach again with the generation that is being installed
+  }
+  if (event.generation > installed_) {
+    return Reject(absl::FailedPreconditionError(absl::StrCat("this shard has installed generation ", installed_.value(),
+                                                             ", not ", event.generation.value(), ": attach again")),
+                  effects);
+  }
+  Worker* worker = Find(event.who.rank);
+  if (worker == nullptr || worker->member.incarnation != event.who.incarnation) {
+    return Reject(absl::PermissionDeniedError(absl::StrCat("fenced: rank ", event.who.rank.value(), " of generation ",
+                                                           installed_.value(), " is held by another incarnation")),
+                  effects);
+  }
+  if (event.next > next_) {
+    return Reject(absl::FailedPreconditionError(absl::StrCat("the worker holds version ", event.next.value() - 1,
+                                                             ", but round ", next_.value(), " is still being collected here")),
+                  effects);
+  }
+  worker->attached.resize(event.connections, false);
+  worker->attached[event.connection] = true;
+  SendMissed(event, effects);
+}
+
+// What the connection would have been sent, had it been attached all the time.
+void ShardCore::SendMissed(const AttachWorker& event, ShardEffects& effects) const {
+  const bool lacks_version = event.next < next_;
+  const Version version = lacks_version ? next_.previous() : next_;
+  const Destinations to = {{event.who.rank, event.connection}};
+  for (uint32_t s = event.connection; s < slots_.size(); s += event.connections) {
+    if (lacks_version || slots_[s].phase == Phase::kClosed) {
+      effects.push_back(SendBlock{.generation = installed_, .version = version, .slot = Slot(s), .to = to});
+    }
+  }
+  if (lacks_version && event.connection == 0) {
+    effects.push_back(SendComplete{.generation = installed_,
+                                   .version = version,
+                                   .completed_in = newest_.completed_in,
+                                   .participants = newest_.participants,
+                                   .to = to});
+  }
+}
+
+void ShardCore::Step(const DetachWorker& event, absl::Time, ShardEffects&) {
+  Worker* worker = Find(event.rank);
+  if (worker != nullptr && event.connection < worker->attached.size()) worker->attached[event.connection] = false;
+}
+
+Destinations ShardCore::AttachedTo(Slot slot) const {
+  Destinations to;
+  for (const Worker& worker : workers_) {
+    if (worker.attached.empty()) continue;
+    const auto connection = static_cast<uint32_t>(slot.value() % worker.attached.size());
+    if (worker.attached[connection]) to.push_back({worker.member.rank, connection});
+  }
+  return to;
+}
+
+// ---- Contributions ----
+
+ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Round round, float weight, absl::Time now,
+                                    ShardEffects& effects) {
+  if (generation < installed_ || (generation == installed_ && !serving())) {
+    ++stale_;
+    return nullptr;
+  }
+  Worker* worker = Find(who.rank);
+  if (generation > installed_ || worker == nullptr || worker->member.incarnation != who.incarnation) {
+    Reject(absl::PermissionDeniedError(absl::StrCat("fenced: rank ", who.rank.value(), " incarnation ",
+                                                    who.incarnation.value(), " is no member of generation ",
+                                                    installed_.value(), " (the frame says generation ",
+                                                    generation.value(), ")")),
+           effects);
+    return nullptr;
+  }
+  if (round < next_) {
+    ++duplicates_;
+    return nullptr;
+  }
+  if (round > next_ || !worker->contributes) {
+    const std::string expected = round > next_ ? absl::StrCat("round ", next_.value())
+                                               : std::string("nothing in round 0 from a rank other than the lowest");
+    Reject(absl::InvalidArgumentError(absl::StrCat("a contribution of rank ", who.rank.value(), " to round ",
+                                                   round.value(), " came; expected ", expected)),
+           effects);
+    return nullptr;
+  }
+  if (!std::isfinite(weight) || weight < 0 || (worker->begun && weight != worker->weight)) {
+    Reject(absl::InvalidArgumentError(
+               absl::StrCat("rank ", who.rank.value(), " gave weight ", weight, " in round ", round.value(), "; expected ",
+                            worker->begun ? absl::StrCat(worker->weight, " as in its other blocks of this round")
+                                          : "a finite number that is not negative")),
+           effects);
+    return nullptr;
+  }
+  Commit(effects);  // whoever contributes to this round holds the version before
+  worker->begun = true;
+  worker->weight = weight;
+  first_arrival_ = std::min(first_arrival_, now);
+  return worker;
+}
+
+void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects& effects) {
+  if (event.slot.value() >= slots_.size() && event.generation == installed_) {
+    return Reject(absl::InvalidArgumentError(absl::StrCat("a contribution to block ", event.slot.value(),
+                                                          " of this shard came; it holds ", slots_.size())),
+                  effects);
+  }
+  Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
+  if (worker == nullptr) return;
+  if (received_[ReceivedIndex(worker - workers_.data(), event.slot)]) {
+    ++duplicates_;
+    return;
+  }
+  TakeBlock(*worker, event.slot, /*payload=*/true, effects);
+  if (worker->received == slots_.size()) NoteArrival(*worker, now);
+}
+
+void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects) {
+  Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
+  if (worker == nullptr) return;
+  if (!slots_.empty() && (event.weight != 0 || event.round == Round(0))) {
+    return Reject(absl::InvalidArgumentError(absl::StrCat("rank ", event.who.rank.value(), " sent no payload for round ",
+                                                          event.round.value(), " with weight ", event.weight,
+                                                          "; only weight 0 may come without")),
+                  effects);
+  }
+  if (worker->arrived != absl::InfinitePast()) {
+    ++duplicates_;
+    return;
+  }
+  for (uint32_t s = 0; s < slots_.size(); ++s) {
+    if (!received_[ReceivedIndex(worker - workers_.data(), Slot(s))]) {
+      TakeBlock(*worker, Slot(s), /*payload=*/false, effects);
+    }
+  }
+  NoteArrival(*worker, now);
+  CompleteIfClosed(now, effects);
+}
+
+void ShardCore::NoteArrival(Worker& worker, absl::Time now) {
+  worker.arrived = now;
+  ++whole_;
+}
+
+void ShardCore::TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects& effects) {
+  received_[ReceivedIndex(&worker - workers_.data(), slot)] = true;
+  ++worker.received;
+  SlotState& state = slots_[slot.value()];
+  ++state.received;
+  if (payload) effects.push_back(KeepPayload{worker.member.rank, slot});
+  if (grouped()) {
+    const uint32_t group = GroupOf(worker.member.rank);
+    if (GroupIsWhole(slot, group)) SumWholeGroup(slot, group, effects);
+  } else if (state.received == contributors_) {
+    StartReduction(slot, effects);
+  }
+}
+
+bool ShardCore::GroupIsWhole(Slot slot, uint32_t group) const {
+  uint32_t received = 0;
+  for (size_t w = 0; w < workers_.size(); ++w) {
+    if (GroupOf(workers_[w].member.rank) == group) received += received_[ReceivedIndex(w, slot)];
+  }
+  return received == groups_[group].size;
+}
+
+void ShardCore::SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects) {
+  SumGroup sum{.slot = slot, .group = group, .contributors = {}};
+  for (const Worker& worker : workers_) {
+    if (worker.contributes && GroupOf(worker.member.rank) == group) {
+      sum.contributors.push_back({worker.member.rank, worker.weight});
+    }
+  }
+  ++computing_;
+  effects.push_back(std::move(sum));
+}
+
+void ShardCore::Step(const GroupSummed& event, absl::Time, ShardEffects& effects) {
+  assert(computing_ > 0);
+  --computing_;
+  if (sealed_ > installed_) return AnswerSealWhenQuiet(effects);
+  SlotState& state = slots_[event.slot.value()];
+  const auto used = std::count_if(groups_.begin(), groups_.end(), [](const Group& group) { return group.size > 0; });
+  if (++state.groups_summed == static_cast<uint32_t>(used)) StartReduction(event.slot, effects);
+}
+
+void ShardCore::StartReduction(Slot slot, ShardEffects& effects) {
+  ReduceBlock reduce{.round = next_, .slot = slot, .grouped = grouped(), .contributors = {}};
+  for (const Worker& worker : workers_) {
+    if (worker.contributes) reduce.contributors.push_back({worker.member.rank, worker.weight});
+  }
+  slots_[slot.value()].phase = Phase::kReducing;
+  ++computing_;
+  effects.push_back(std::move(reduce));
+}
+
+// ---- Closing and completing ----
+
+void ShardCore::Step(const BlockReduced& event, absl::Time now, ShardEffects& effects) {
+  assert(computing_ > 0 && slots_[event.slot.value()].phase == Phase::kReducing);
+  --computing_;
+  slots_[event.slot.value()].phase = Phase::kClosed;
+  ++closed_;
+  if (Destinations to = AttachedTo(event.slot); !to.empty()) {
+    effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = event.slot, .to = std::move(to)});
+  }
+  CompleteIfClosed(now, effects);
+  AnswerSealWhenQuiet(effects);
+}
+
+void ShardCore::CompleteIfClosed(absl::Time now, ShardEffects& effects) {
+  if (closed_ < slots_.size() || whole_ < contributors_) return;
+  RecordTimes(now);
+  before_ = std::move(newest_);
+  newest_ = {.completed_in = installed_, .participants = last_round_.participants};
+  tentative_ = true;
+  SendComplete complete{.generation = installed_,
+                        .version = next_,
+                        .completed_in = installed_,
+                        .participants = newest_.participants,
+                        .to = AttachedTo(Slot(0))};
+  if (!complete.to.empty()) effects.push_back(std::move(complete));
+  next_ = next_.next();
+  OpenRound();
+}
+
+void ShardCore::RecordTimes(absl::Time now) {
+  last_round_ = {.version = next_,
+                 .generation = installed_,
+                 .participants = {},
+                 .duration = now - completed_at_,
+                 .collect = absl::ZeroDuration(),
+                 .last = Rank(0),
+                 .last_by = absl::ZeroDuration()};
+  absl::Time last = absl::InfinitePast();
+  absl::Time before = absl::InfinitePast();
+  for (const Worker& worker : workers_) {
+    if (!worker.contributes) continue;
+    last_round_.participants.push_back(worker.member.rank);
+    before = std::max(before, std::min(last, worker.arrived));
+    if (worker.arrived > last || last == absl::InfinitePast()) {
+      last = worker.arrived;
+      last_round_.last = worker.member.rank;
+    }
+  }
+  last_round_.collect = last - first_arrival_;
+  if (before != absl::InfinitePast()) last_round_.last_by = last - before;
+  completed_at_ = now;
+}
+
+void ShardCore::OpenRound() {
+  contributors_ = 0;
+  whole_ = 0;
+  groups_.clear();
+  first_arrival_ = absl::InfiniteFuture();
+  for (size_t w = 0; w < workers_.size(); ++w) {
+    Worker& worker = workers_[w];
+    worker.contributes = next_ > Round(0) || w == 0;
+    worker.begun = false;
+    worker.received = 0;
+    worker.arrived = absl::InfinitePast();
+    if (!worker.contributes) continue;
+    ++contributors_;
+    const uint32_t group = GroupOf(worker.member.rank);
+    if (group >= groups_.size()) groups_.resize(group + 1);
+    ++groups_[group].size;
+  }
+  ResetSlots();
+}
+
+void ShardCore::ResetSlots() {
+  std::fill(slots_.begin(), slots_.end(), SlotState{});
+  received_.assign(slots_.size() * workers_.size(), false);
+  closed_ = 0;
+}
+
+std::vector<Missing> ShardCore::MissingBlocks() const {
+  std::vector<Missing> missing;
+  for (const Worker& worker : workers_) {
+    const bool whole = !worker.contributes || worker.arrived != absl::InfinitePast();
+    const uint32_t lacking = slots_.empty() ? 1 : blocks() - worker.received;
+    missing.push_back({worker.member.rank, whole ? 0 : lacking});
+  }
+  return missing;
+}
+
+}  // namespace lockstep::core

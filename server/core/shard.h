@@ -1,0 +1,318 @@
+// ShardCore: every decision of one shard about rounds, as a plain state machine.
+//
+//   Seal(g) ----> sealed: no more contributions; in-flight reductions end; AnswerSealed(newest complete version)
+//   Install(g) -> serving: collects round `resume`
+//
+//   a block:  open --all contributions--> reducing --BlockReduced--> closed (tentative; sent to everybody attached)
+//   a round:  all blocks closed -> complete (Complete is sent)
+//             -> committed, when a contribution to the next round, or an Install, proves that every shard completed it
+//             -> undone, when an Install resumes at this round
+//
+// Invariants (the simulator in tests/sim checks them from outside, the asserts here from inside):
+//   1. A block is reduced at most once per (generation, round), from exactly one contribution of each contributor.
+//   2. What it takes to undo a round is kept until the round is committed; a committed round is never undone.
+//   3. A shard that has not been given an Install for this incarnation serves nothing (design.md, section 4, rule a).
+//   4. The answer to Seal comes after every reduction that was under way has ended, so that nothing computes during Install.
+//
+// Round 0 brings the initial values: its only contributor is the lowest rank, and "reducing" is taking its payload.
+//
+// Effects are returned in the order in which they must be started; see Effect for which must be finished before which.
+//
+// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is given.
+#ifndef LOCKSTEP_SERVER_CORE_SHARD_H_
+#define LOCKSTEP_SERVER_CORE_SHARD_H_
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/ids.h"
+
+namespace lockstep::core {
+
+// ---- Events ----
+
+// The coordinator starts generation `generation`; meant for the shard's incarnation `to`.
+struct SealShard {
+  Generation generation;
+  Incarnation to;
+};
+
+// The coordinator fixes the members of `generation` and the round that is collected next.
+struct InstallGeneration {
+  Generation generation;
+  Incarnation to;
+  Round resume;
+  std::vector<Member> members;  // ascending by rank
+  uint32_t blocks = 0;          // of the model on this shard
+};
+
+// A worker's connection says who it is and the first round whose version it lacks.
+struct AttachWorker {
+  Member who;
+  Generation generation;
+  Round next;
+  uint32_t connection = 0;
+  uint32_t connections = 1;
+};
+
+// That connection is gone.
+struct DetachWorker {
+  Rank rank;
+  uint32_t connection = 0;
+};
+
+// One block of a rank's contribution.
+struct ContributeBlock {
+  Member who;
+  Generation generation;
+  Round round;
+  Slot slot;
+  float weight = 0;  // finite, >= 0
+};
+
+// A rank's whole contribution to this shard without payload: weight 0, or the shard has no blocks.
+struct ContributeEmpty {
+  Member who;
+  Generation generation;
+  Round round;
+  float weight = 0;
+};
+
+// The driver has finished SumGroup.
+struct GroupSummed {
+  Slot slot;
+  uint32_t group = 0;
+};
+
+// The driver has finished ReduceBlock.
+struct BlockReduced {
+  Slot slot;
+};
+
+// ---- Effects ----
+
+// Keep the payload of the contribution that was just given (without this effect it is dropped).
+struct KeepPayload {
+  Rank rank;
+  Slot slot;
+};
+
+// End the connection that brought the event, with this status. Nobody else is affected.
+struct RejectConnection {
+  absl::Status status;
+};
+
+struct Weighted {
+  Rank rank;
+  float weight = 0;
+};
+
+// Add up the kept payloads of one group of eight ranks (ascending) and free them; then give GroupSummed.
+struct SumGroup {
+  Slot slot;
+  uint32_t group = 0;
+  std::vector<Weighted> contributors;
+};
+
+// Reduce the kept payloads (or, if `grouped`, the group sums) of the contributors and compute the block of version
+// `round` into fresh memory; then give BlockReduced. Contributors with weight 0 have no payload or one that does not count.
+struct ReduceBlock {
+  Round round;
+  Slot slot;
+  bool grouped = false;
+  std::vector<Weighted> contributors;  // ascending by rank
+};
+
+struct Destination {
+  Rank rank;
+  uint32_t connection = 0;
+};
+using Destinations = absl::InlinedVector<Destination, 8>;
+
+// Send the block of `version` to these connections.
+struct SendBlock {
+  Generation generation;
+  Version version;
+  Slot slot;
+  Destinations to;
+};
+
+// Say that `version` is complete here. Comes after the round is durable.
+struct SendComplete {
+  Generation generation;
+  Version version;
+  Generation completed_in;
+  std::vector<Rank> participants;
+  Destinations to;
+};
+
+// Every shard has completed `version`: what it takes to undo it may go, the optimizer state may move.
+struct CommitVersion {
+  Version version;
+};
+
+// Take these blocks back to the version before.
+struct UndoBlocks {
+  std::vector<Slot> slots;
+};
+
+// Forget all kept payloads and group sums.
+struct DropContributions {};
+
+struct AnswerSealed {
+  Generation generation;
+  Round next;               // newest complete version + 1
+  Generation completed_in;  // of that version
+};
+
+// Comes after CommitVersion and UndoBlocks of the same event are done (and durable).
+struct AnswerInstalled {
+  Generation generation;
+  absl::Status status;  // not OK: what the install asks for is impossible, the run cannot go on
+};
+
+using ShardEffect = std::variant<KeepPayload, RejectConnection, SumGroup, ReduceBlock, SendBlock, SendComplete,
+                                 CommitVersion, UndoBlocks, DropContributions, AnswerSealed, AnswerInstalled>;
+using ShardEffects = absl::InlinedVector<ShardEffect, 2>;
+
+// How one completed round went, as seen from this shard.
+struct RoundTimes {
+  Version version;
+  Generation generation;
+  std::vector<Rank> participants;
+  absl::Duration duration;  // since the version before was complete
+  absl::Duration collect;   // from the first contribution to the last
+  Rank last;                // whose contribution was whole last
+  absl::Duration last_by;   // how long after the last but one
+};
+
+// What the round in progress lacks.
+struct Missing {
+  Rank rank;
+  uint32_t blocks = 0;
+};
+
+class ShardCore {
+ public:
+  // `self` is this life of the shard. Nothing is served before an Install.
+  explicit ShardCore(Incarnation self) : self_(self) {}
+
+  // Each appends to `effects` what is to be done, in order.
+  void Step(const SealShard& event, absl::Time now, ShardEffects& effects);
+  void Step(const InstallGeneration& event, absl::Time now, ShardEffects& effects);
+  void Step(const AttachWorker& event, absl::Time now, ShardEffects& effects);
+  void Step(const DetachWorker& event, absl::Time now, ShardEffects& effects);
+  void Step(const ContributeBlock& event, absl::Time now, ShardEffects& effects);
+  void Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects);
+  void Step(const GroupSummed& event, absl::Time now, ShardEffects& effects);
+  void Step(const BlockReduced& event, absl::Time now, ShardEffects& effects);
+
+  // ---- Questions ----
+  Incarnation incarnation() const { return self_; }
+  Generation generation() const { return installed_; }
+  // The round that is collected next or now; version next_round() - 1 is complete here.
+  Round next_round() const { return next_; }
+  Generation completed_in() const { return newest_.completed_in; }
+  const std::vector<Rank>& participants() const { return newest_.participants; }
+  // The same of the version before, as long as tentative().
+  Generation completed_in_before() const { return before_.completed_in; }
+  const std::vector<Rank>& participants_before() const { return before_.participants; }
+  bool IsMember(const Member& who) const;
+  // The block of the round in progress is there.
+  bool IsClosed(Slot slot) const { return slots_[slot.value()].phase == Phase::kClosed; }
+  // The newest complete version may still be undone, and the version before it is still here.
+  bool tentative() const { return tentative_; }
+  bool serving() const { return serving_ && sealed_ <= installed_; }
+  uint32_t blocks() const { return static_cast<uint32_t>(slots_.size()); }
+  uint32_t closed_blocks() const { return closed_; }
+  // Per member, ascending by rank, what this round still lacks.
+  std::vector<Missing> MissingBlocks() const;
+  // Since when others wait: the first contribution to this round, or the version before if none has come.
+  absl::Time waiting_since() const { return first_arrival_ == absl::InfiniteFuture() ? completed_at_ : first_arrival_; }
+  // Of the newest completed round. Valid when next_round() > 0 and a round was completed by this incarnation.
+  const RoundTimes& last_round() const { return last_round_; }
+  uint64_t duplicates() const { return duplicates_; }
+  uint64_t stale() const { return stale_; }
+
+ private:
+  enum class Phase : uint8_t { kOpen, kReducing, kClosed };
+  struct SlotState {
+    Phase phase = Phase::kOpen;
+    uint32_t received = 0;       // contributors whose block is here
+    uint32_t groups_summed = 0;  // only when grouped
+  };
+  struct Worker {
+    Member member;
+    bool contributes = false;  // to the round in progress
+    bool begun = false;        // something of its contribution has come; `weight` is known
+    float weight = 0;
+    uint32_t received = 0;  // blocks
+    absl::Time arrived = absl::InfinitePast();      // when the contribution was whole
+    std::vector<bool> attached;                     // per connection
+  };
+  struct Group {
+    uint32_t size = 0;  // contributors
+  };
+
+  Worker* Find(Rank rank);
+  // Null, after a rejection or a count, when the contribution is not one for the round in progress.
+  Worker* Admit(const Member& who, Generation generation, Round round, float weight, absl::Time now,
+                ShardEffects& effects);
+  void NoteArrival(Worker& worker, absl::Time now);
+  void TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects& effects);
+  void StartReduction(Slot slot, ShardEffects& effects);
+  void SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects);
+  bool GroupIsWhole(Slot slot, uint32_t group) const;
+  void CompleteIfClosed(absl::Time now, ShardEffects& effects);
+  void OpenRound();
+  void ResetSlots();
+  void Commit(ShardEffects& effects);
+  void AnswerSealWhenQuiet(ShardEffects& effects);
+  absl::Status CheckInstall(const InstallGeneration& event) const;
+  void UndoBeyond(Round resume, ShardEffects& effects);
+  void SendMissed(const AttachWorker& event, ShardEffects& effects) const;
+  Destinations AttachedTo(Slot slot) const;
+  void RecordTimes(absl::Time now);
+  bool grouped() const { return next_ > Round(0) && groups_.size() > 1; }
+  size_t ReceivedIndex(size_t worker, Slot slot) const { return slot.value() * workers_.size() + worker; }
+
+  const Incarnation self_;
+  Generation installed_;
+  Generation sealed_;
+  bool serving_ = false;
+  bool seal_unanswered_ = false;
+  uint32_t computing_ = 0;  // ReduceBlock and SumGroup under way
+
+  // How a version came to be.
+  struct Completion {
+    Generation completed_in;
+    std::vector<Rank> participants;
+  };
+
+  Round next_;          // round in progress
+  Completion newest_;   // of version next_ - 1
+  Completion before_;   // of version next_ - 2, while tentative_
+  bool tentative_ = false;
+
+  std::vector<Worker> workers_;     // members, ascending by rank
+  std::vector<Group> groups_;       // by rank / 8
+  uint32_t contributors_ = 0;
+  uint32_t whole_ = 0;              // contributors whose contribution is whole
+  std::vector<SlotState> slots_;
+  std::vector<bool> received_;      // [slot][worker]
+  uint32_t closed_ = 0;
+
+  absl::Time completed_at_ = absl::InfinitePast();
+  absl::Time first_arrival_ = absl::InfiniteFuture();
+  RoundTimes last_round_;
+  uint64_t duplicates_ = 0;
+  uint64_t stale_ = 0;
+};
+
+}  // namespace lockstep::core
+
+#endif  // LOCKSTEP_SERVER_CORE_SHARD_H_
