@@ -1,0 +1,117 @@
+#include "server/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "server/service/optimizer_config.h"
+
+namespace lockstep {
+namespace {
+
+void AddPlace(CLI::App& app, ServerFlags& flags) {
+  app.add_option("--shard-index", flags.shard_index, "which shard this is; shard 0 also hosts the coordinator")
+      ->capture_default_str();
+  app.add_option("--shards", flags.shards, "how many shards the run has")->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--workers", flags.workers, "how many workers the run has")->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--bind", flags.bind, "HOST:PORT to listen on; port 0 takes a free one")->capture_default_str();
+  app.add_option("--advertise", flags.advertise, "HOST:PORT under which others reach this shard (default: what is bound)");
+  app.add_option("--coordinator", flags.coordinator, "HOST:PORT of shard 0; needed on all other shards");
+  app.add_option("--port-file", flags.port_file, "write the advertised HOST:PORT here once listening");
+}
+
+void AddOptimizer(CLI::App& app, v1::OptimizerConfig& config) {
+  const auto number = [&](const char* name, double initial, void (v1::OptimizerConfig::*set)(double), const char* help) {
+    (config.*set)(initial);
+    app.add_option_function<double>(name, [&config, set](double value) { (config.*set)(value); }, help)
+        ->default_str(absl::StrCat(initial))
+        ->group("Optimizer (read by shard 0)");
+  };
+  const auto count = [&](const char* name, uint64_t initial, void (v1::OptimizerConfig::*set)(uint64_t), const char* help) {
+    (config.*set)(initial);
+    app.add_option_function<uint64_t>(name, [&config, set](uint64_t value) { (config.*set)(value); }, help)
+        ->default_str(absl::StrCat(initial))
+        ->group("Optimizer (read by shard 0)");
+  };
+  config.set_optimizer("sgd");
+  config.set_schedule("constant");
+  app.add_option_function<std::string>(
+         "--optimizer", [&config](const std::string& name) { config.set_optimizer(name); },
+         "aggregate (workers get the mean gradient), sgd, momentum, nesterov, adam, adamw or adagrad")
+      ->default_str("sgd")
+      ->group("Optimizer (read by shard 0)");
+  app.add_option_function<std::string>(
+         "--schedule", [&config](const std::string& name) { config.set_schedule(name); }, "constant, step or cosine")
+      ->default_str("constant")
+      ->group("Optimizer (read by shard 0)");
+  using Config = v1::OptimizerConfig;
+  number("--lr", 0.1, &Config::set_lr, "learning rate");
+  number("--momentum", 0.9, &Config::set_momentum, "of momentum and nesterov");
+  number("--beta1", 0.9, &Config::set_beta1, "of adam and adamw");
+  number("--beta2", 0.999, &Config::set_beta2, "of adam and adamw");
+  number("--epsilon", 1e-8, &Config::set_epsilon, "of adam, adamw and adagrad");
+  number("--weight-decay", 0, &Config::set_weight_decay, "L2; decoupled for adamw");
+  count("--warmup-rounds", 0, &Config::set_warmup_rounds, "rounds of linear warm-up");
+  count("--schedule-step-rounds", 1000, &Config::set_schedule_step_rounds, "step: rounds between two drops");
+  number("--schedule-gamma", 0.1, &Config::set_schedule_gamma, "step: factor of a drop");
+  count("--schedule-total-rounds", 1000, &Config::set_schedule_total_rounds, "cosine: length, the warm-up included");
+  number("--schedule-min-lr", 0, &Config::set_schedule_min_lr, "cosine: where it ends");
+}
+
+void AddSettings(CLI::App& app, ServerFlags& flags) {
+  app.add_option_function<std::string>(
+         "--lease",
+         [&flags](const std::string& text) {
+           if (absl::ParseDuration(text, &flags.lease) && flags.lease >= absl::Milliseconds(100)) return;
+           throw CLI::ValidationError("--lease", absl::StrCat("expected a duration of at least 100ms, such as 5s, but got '", text, "'"));
+         },
+         "how long a worker is believed alive after its last heartbeat")
+      ->default_str("5s");
+  app.add_option("--block-elements", flags.block_elements, "elements of a block; 0: chosen for the model")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{8} << 20))
+      ->capture_default_str();
+  app.add_option("--connections", flags.connections, "TCP connections between a worker and a shard")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_flag("--checksums,!--no-checksums", flags.checksums, "payloads on the wire carry XXH3-64 checksums");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error")->capture_default_str();
+  app.add_option("--log-file", flags.log_file, "append the log here instead of stderr");
+}
+
+absl::Status Check(const ServerFlags& flags) {
+  if (flags.shard_index >= flags.shards) {
+    return absl::InvalidArgumentError(absl::StrCat("--shard-index ", flags.shard_index, " is not one of shards 0 to ",
+                                                   flags.shards - 1, " (--shards ", flags.shards, ")"));
+  }
+  if (flags.shard_index > 0 && flags.coordinator.empty()) {
+    return absl::InvalidArgumentError("--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
+  }
+  return service::FromProto(flags.optimizer).status();
+}
+
+}  // namespace
+
+bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code) {
+  CLI::App app("One shard of a Lockstep parameter server. Shard 0 also hosts the coordinator.");
+  AddPlace(app, flags);
+  AddOptimizer(app, flags.optimizer);
+  AddSettings(app, flags);
+  app.footer("Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    exit_code = app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+    return false;
+  }
+  if (absl::Status status = Check(flags); !status.ok()) {
+    std::cerr << "lockstep-server: " << status.message() << "\nRun with --help for more information.\n";
+    exit_code = static_cast<int>(ExitCode::kUsage);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace lockstep

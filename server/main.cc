@@ -1,0 +1,22 @@
+// lockstep-server: one shard of a run; shard 0 also hosts the coordinator.
+#include <string>
+
+#include "common/exit_codes.h"
+#include "common/logging.h"
+#include "server/flags.h"
+#include "server/server_process.h"
+#include "spdlog/spdlog.h"
+
+int main(int argc, char** argv) {
+  lockstep::ServerFlags flags;
+  int exit_code = 0;
+  if (!lockstep::ParseServerFlags(argc, argv, flags, exit_code)) return exit_code;
+  if (absl::Status status = lockstep::StartProcess(flags.log_level, flags.log_file); !status.ok()) {
+    spdlog::error("{}", std::string(status.message()));
+    return static_cast<int>(lockstep::ExitCode::kUsage);
+  }
+  const absl::Status status = lockstep::RunServer(flags);
+  if (status.ok()) return 0;
+  spdlog::error("ends: {}", std::string(status.message()));
+  return static_cast<int>(lockstep::ExitCodeFor(status));
+}

@@ -1,0 +1,162 @@
+#include "server/server_process.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/random_id.h"
+#include "common/wire/channel.h"
+#include "server/service/coordinator_driver.h"
+#include "server/service/coordinator_link.h"
+#include "server/service/grpc_services.h"
+#include "server/service/shard_driver.h"
+#include "spdlog/spdlog.h"
+
+namespace lockstep {
+namespace {
+
+constexpr absl::Duration kDrainPatience = absl::Seconds(2);
+constexpr absl::Duration kShutdownPatience = absl::Seconds(1);
+
+// Calls Tick often enough for `lease`, on a thread of its own, for as long as it lives.
+class Clock {
+ public:
+  Clock(service::CoordinatorDriver* driver, absl::Duration lease)
+      : thread_([this, driver, every = std::min(lease / 20, absl::Milliseconds(100))] {
+          while (!stop_.WaitForNotificationWithTimeout(every)) driver->Tick();
+        }) {}
+  ~Clock() {
+    stop_.Notify();
+    thread_.join();
+  }
+
+ private:
+  absl::Notification stop_;
+  std::thread thread_;
+};
+
+// Turns SIGTERM and SIGINT into link.Stop(), for as long as it lives. Block the signals before other threads start.
+class StopOnSignal {
+ public:
+  static void Block() {
+    const sigset_t signals = Signals();
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
+  explicit StopOnSignal(service::CoordinatorLink* link) : thread_([this, link] { Watch(link); }) {}
+  ~StopOnSignal() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  static sigset_t Signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    return signals;
+  }
+  void Watch(service::CoordinatorLink* link) {
+    const sigset_t signals = Signals();
+    const timespec patience = {.tv_sec = 0, .tv_nsec = 50'000'000};
+    while (!done_) {
+      if (sigtimedwait(&signals, nullptr, &patience) > 0) link->Stop();
+    }
+  }
+
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
+};
+
+std::string AdvertisedAddress(const ServerFlags& flags, int port) {
+  if (!flags.advertise.empty()) return flags.advertise;
+  std::string host = flags.bind.substr(0, flags.bind.rfind(':'));
+  if (host == "0.0.0.0" || host == "[::]") {
+    char name[256] = "localhost";
+    gethostname(name, sizeof(name) - 1);
+    host = name;
+  }
+  return absl::StrCat(host, ":", port);
+}
+
+absl::Status WritePortFile(const std::string& path, const std::string& address) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string temporary = path + ".tmp";
+  std::ofstream(temporary) << address << "\n";
+  if (std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cannot write --port-file ", path));
+}
+
+service::RunSettings Settings(const ServerFlags& flags) {
+  return {.optimizer = flags.optimizer,
+          .block_elements = flags.block_elements,
+          .connections = flags.connections,
+          .checksums = flags.checksums};
+}
+
+}  // namespace
+
+absl::Status RunServer(const ServerFlags& flags) {
+  StopOnSignal::Block();
+  const ShardIndex index(flags.shard_index);
+  std::unique_ptr<service::CoordinatorDriver> coordinator;
+  if (index == ShardIndex(0)) {
+    core::CoordinatorOptions options{.run_id = absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16)),
+                                     .workers = flags.workers,
+                                     .shards = flags.shards,
+                                     .lease = flags.lease};
+    spdlog::info("coordinator of run {}: {} workers, {} shards, lease {}", options.run_id, flags.workers, flags.shards,
+                 absl::FormatDuration(flags.lease));
+    coordinator = std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags));
+  }
+  service::CoordinatorLink* answers = nullptr;
+  service::ShardDriver shard(index, Incarnation(RandomId()), flags.checksums,
+                             [&answers](v1::ShardMessage message) { answers->Send(std::move(message)); });
+
+  int port = 0;
+  grpc::ServerBuilder builder;
+  wire::ConfigureServer(builder);
+  builder.AddListeningPort(flags.bind, grpc::InsecureServerCredentials(), &port);
+  service::ShardService shard_service(&shard);
+  builder.RegisterService(&shard_service);
+  std::unique_ptr<service::CoordinatorService> coordinator_service;
+  if (coordinator != nullptr) {
+    coordinator_service = std::make_unique<service::CoordinatorService>(coordinator.get());
+    builder.RegisterService(coordinator_service.get());
+  }
+  service::ControlService control(coordinator.get(), &shard, flags.coordinator);
+  builder.RegisterService(&control);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot listen on --bind ", flags.bind, ": is the port taken, or the address not of this machine?"));
+  }
+
+  const std::string advertised = AdvertisedAddress(flags, port);
+  const std::string here = absl::StrCat(flags.bind.substr(0, flags.bind.rfind(':')), ":", port);
+  spdlog::info("shard {}: listens on {}, advertised as {}", index.value(), here, advertised);
+  service::CoordinatorLink link(&shard, index, coordinator != nullptr ? here : flags.coordinator, advertised);
+  answers = &link;
+  absl::Status status = WritePortFile(flags.port_file, advertised);
+  if (status.ok()) {
+    StopOnSignal stop(&link);
+    std::unique_ptr<Clock> clock;
+    if (coordinator != nullptr) clock = std::make_unique<Clock>(coordinator.get(), flags.lease);
+    status = link.Run();
+    if (coordinator != nullptr && !absl::IsCancelled(status)) coordinator->WaitUntilDrained(kDrainPatience);
+  }
+  server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownPatience));
+  return status;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,332 @@
+#include "server/service/coordinator_driver.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock.h"
+#include "common/convert.h"
+#include "common/wire/status.h"
+#include "spdlog/spdlog.h"
+
+namespace lockstep::service {
+
+void WorkStream::OnMessage(v1::WorkerMessage& message) {
+  driver_->OnWorker(std::static_pointer_cast<WorkStream>(shared_from_this()), message);
+}
+void WorkStream::OnClosed() { driver_->OnWorkerClosed(*this); }
+
+void ServeStream::OnMessage(v1::ShardMessage& message) {
+  driver_->OnShard(std::static_pointer_cast<ServeStream>(shared_from_this()), message);
+}
+void ServeStream::OnClosed() { driver_->OnShardClosed(*this); }
+
+CoordinatorDriver::CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings)
+    : settings_(std::move(settings)),
+      started_(MonotonicNow()),
+      core_(std::move(options), started_),
+      shards_(core_.options().shards),
+      reports_(core_.options().shards) {}
+
+template <typename Event>
+void CoordinatorDriver::StepLocked(const Event& event, Actions& actions) {
+  core::CoordinatorEffects effects;
+  core_.Step(event, MonotonicNow(), effects);
+  PlanAllLocked(std::move(effects), actions);
+}
+
+void CoordinatorDriver::PlanAllLocked(core::CoordinatorEffects effects, Actions& actions) {
+  for (core::CoordinatorEffect& effect : effects) {
+    std::visit([&](auto& e) ABSL_NO_THREAD_SAFETY_ANALYSIS { PlanLocked(e, actions); }, effect);
+  }
+}
+
+void CoordinatorDriver::Perform(const Actions& actions) {
+  for (const Action& action : actions) action();
+}
+
+void CoordinatorDriver::Tick() {
+  Actions actions;
+  {
+    absl::MutexLock lock(&mutex_);
+    StepLocked(core::Tick{}, actions);
+  }
+  Perform(actions);
+}
+
+// ---- Workers ----
+
+void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, const v1::WorkerMessage& message) {
+  Actions actions;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (message.has_join()) {
+      JoinLocked(stream, message.join(), actions);
+    } else if (!stream->joined_) {
+      actions.push_back([stream] {
+        stream->Close({grpc::StatusCode::INVALID_ARGUMENT, "expected Join as the first message of a worker"});
+      });
+    } else if (message.has_define()) {
+      DefineLocked(stream, message.define(), actions);
+    } else if (message.has_leave()) {
+      StepLocked(core::WorkerLeaves{stream->incarnation_}, actions);
+    } else {
+      StepLocked(core::WorkerBeats{stream->incarnation_}, actions);
+    }
+  }
+  Perform(actions);
+}
+
+void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions) {
+  stream->joined_ = true;
+  stream->incarnation_ = Incarnation(join.incarnation());
+  workers_[stream->incarnation_] = stream;
+  core::WorkerJoins event{.incarnation = stream->incarnation_, .name = join.name(), .rank = {}, .run_id = join.run_id()};
+  if (join.has_rank()) event.rank = Rank(join.rank());
+  StepLocked(event, actions);
+}
+
+void CoordinatorDriver::DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define,
+                                     Actions& actions) {
+  absl::StatusOr<ModelSpec> model = FromProto(define.model());
+  if (model.ok()) return StepLocked(core::WorkerDefines{stream->incarnation_, *std::move(model)}, actions);
+  actions.push_back([stream, status = model.status()] { stream->Close(wire::ToGrpc(status)); });
+}
+
+void CoordinatorDriver::OnWorkerClosed(const WorkStream& stream) {
+  absl::MutexLock lock(&mutex_);
+  const auto at = workers_.find(stream.incarnation_);
+  if (stream.joined_ && at != workers_.end() && at->second.get() == &stream) workers_.erase(at);
+}
+
+void CoordinatorDriver::PlanLocked(const core::WelcomeWorker& effect, Actions& actions) {
+  v1::WorkerCommand command;
+  v1::Welcome* welcome = command.mutable_welcome();
+  welcome->set_run_id(core_.options().run_id);
+  welcome->set_rank(effect.rank.value());
+  welcome->set_workers(core_.options().workers);
+  welcome->set_shards(core_.options().shards);
+  welcome->set_lease_milliseconds(absl::ToInt64Milliseconds(core_.options().lease));
+  const auto at = workers_.find(effect.incarnation);
+  if (at != workers_.end()) actions.push_back([stream = at->second, command] { stream->Send(command); });
+}
+
+void CoordinatorDriver::PlanLocked(const core::RefuseWorker& effect, Actions& actions) {
+  spdlog::warn("refuses worker: {}", std::string(effect.status.message()));
+  const auto at = workers_.find(effect.incarnation);
+  if (at == workers_.end()) return;
+  actions.push_back([stream = at->second, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
+}
+
+void CoordinatorDriver::PlanLocked(const core::AcknowledgeLeave& effect, Actions& actions) {
+  const auto at = workers_.find(effect.incarnation);
+  if (at == workers_.end()) return;
+  v1::WorkerCommand command;
+  command.mutable_left();
+  actions.push_back([stream = at->second, command] {
+    stream->Send(command);
+    stream->Close(grpc::Status::OK, /*flush=*/true);
+  });
+}
+
+uint64_t CoordinatorDriver::BlockElementsLocked() const {
+  if (settings_.block_elements > 0 || !core_.model()) return settings_.block_elements;
+  return static_cast<uint64_t>(DefaultBlockElements(core_.model()->elements(), core_.options().shards));
+}
+
+void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Actions& actions) {
+  v1::WorkerCommand command;
+  v1::Announce* announce = command.mutable_announce();
+  announce->set_generation(effect.generation.value());
+  announce->set_resume_round(effect.resume.value());
+  ToProto(effect.members, announce->mutable_members());
+  for (const core::ShardSeat& shard : core_.shards()) announce->add_shard_addresses(shard.address);
+  announce->set_block_elements(BlockElementsLocked());
+  announce->set_checksums(settings_.checksums);
+  announce->set_connections(settings_.connections);
+  for (Incarnation incarnation : effect.to) {
+    const auto at = workers_.find(incarnation);
+    if (at != workers_.end()) actions.push_back([stream = at->second, command] { stream->Send(command); });
+  }
+}
+
+// ---- Shards ----
+
+void CoordinatorDriver::OnShard(const std::shared_ptr<ServeStream>& stream, const v1::ShardMessage& message) {
+  Actions actions;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (message.has_hello()) {
+      HelloLocked(stream, message.hello(), actions);
+    } else if (!stream->greeted_) {
+      actions.push_back([stream] {
+        stream->Close({grpc::StatusCode::INVALID_ARGUMENT, "expected ShardHello as the first message of a shard"});
+      });
+    } else {
+      ShardAnswerLocked(*stream, message, actions);
+    }
+  }
+  Perform(actions);
+}
+
+void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello,
+                                    Actions& actions) {
+  if (hello.shard_index() >= shards_.size()) {
+    const size_t shards = shards_.size();
+    actions.push_back([stream, shards, index = hello.shard_index()] {
+      stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
+                     absl::StrCat("there is no shard ", index, ": this run has shards 0 to ", shards - 1, " (--shards ",
+                                  shards, ")")});
+    });
+    return;
+  }
+  const std::shared_ptr<ServeStream> older = shards_[hello.shard_index()];
+  stream->greeted_ = true;
+  stream->shard_ = ShardIndex(hello.shard_index());
+  stream->incarnation_ = Incarnation(hello.incarnation());
+  if (older != nullptr && older->incarnation_ != stream->incarnation_) {
+    actions.push_back([older] {
+      older->Close({grpc::StatusCode::PERMISSION_DENIED, "fenced: a newer process serves as this shard"});
+    });
+  }
+  shards_[hello.shard_index()] = stream;
+  reports_[hello.shard_index()].at = MonotonicNow();
+  StepLocked(core::ShardArrives{.shard = stream->shard_,
+                                .incarnation = stream->incarnation_,
+                                .address = hello.address(),
+                                .run_id = hello.run_id()},
+             actions);
+}
+
+void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Actions& actions) {
+  if (message.has_sealed()) {
+    StepLocked(core::ShardSealed{.shard = stream.shard_,
+                                 .incarnation = stream.incarnation_,
+                                 .generation = Generation(message.sealed().generation()),
+                                 .next = Round(message.sealed().next_round()),
+                                 .completed_in = Generation(message.sealed().completed_in())},
+               actions);
+  } else if (message.has_installed()) {
+    StepLocked(core::ShardInstalled{.shard = stream.shard_,
+                                    .incarnation = stream.incarnation_,
+                                    .generation = Generation(message.installed().generation()),
+                                    .error = message.installed().error()},
+               actions);
+  } else if (message.has_report() && shards_[stream.shard_.value()].get() == &stream) {
+    reports_[stream.shard_.value()] = {message.report(), MonotonicNow()};
+    for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
+  }
+}
+
+void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
+  absl::MutexLock lock(&mutex_);
+  if (stream.greeted_ && shards_[stream.shard_.value()].get() == &stream) shards_[stream.shard_.value()] = nullptr;
+}
+
+void CoordinatorDriver::SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Actions& actions) {
+  if (shards_[shard.value()] == nullptr) return;
+  actions.push_back([stream = shards_[shard.value()], command = std::move(command)] { stream->Send(command); });
+}
+
+void CoordinatorDriver::PlanLocked(const core::WelcomeShard& effect, Actions& actions) {
+  v1::ShardCommand command;
+  command.mutable_welcome()->set_run_id(core_.options().run_id);
+  SendToShardLocked(effect.shard, std::move(command), actions);
+}
+
+void CoordinatorDriver::PlanLocked(const core::RefuseShard& effect, Actions& actions) {
+  spdlog::warn("refuses shard {}: {}", effect.shard.value(), std::string(effect.status.message()));
+  const std::shared_ptr<ServeStream>& stream = shards_[effect.shard.value()];
+  if (stream == nullptr || stream->incarnation_ != effect.incarnation) return;
+  actions.push_back([stream, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
+}
+
+void CoordinatorDriver::PlanLocked(const core::SendSeal& effect, Actions& actions) {
+  v1::ShardCommand command;
+  command.mutable_seal()->set_generation(effect.generation.value());
+  command.mutable_seal()->set_incarnation(effect.to.value());
+  SendToShardLocked(effect.shard, std::move(command), actions);
+}
+
+void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Actions& actions) {
+  v1::ShardCommand command;
+  v1::Install* install = command.mutable_install();
+  install->set_generation(effect.generation.value());
+  install->set_incarnation(effect.to.value());
+  install->set_resume_round(effect.resume.value());
+  ToProto(effect.members, install->mutable_members());
+  *install->mutable_model() = ToProto(*core_.model());
+  *install->mutable_optimizer() = settings_.optimizer;
+  install->set_shards(core_.options().shards);
+  install->set_block_elements(BlockElementsLocked());
+  install->set_workers(core_.options().workers);
+  SendToShardLocked(effect.shard, std::move(command), actions);
+}
+
+// ---- The end ----
+
+void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Actions& actions) {
+  if (effect.failure.empty()) {
+    spdlog::info("the run is done: every worker has left");
+  } else {
+    spdlog::error("the run has failed: {}", effect.failure);
+  }
+  v1::ShardCommand command;
+  command.mutable_finish()->set_failure(effect.failure);
+  for (const std::shared_ptr<ServeStream>& stream : shards_) {
+    if (stream == nullptr) continue;
+    actions.push_back([stream, command] {
+      stream->Send(command);
+      stream->Close(grpc::Status::OK, /*flush=*/true);
+    });
+  }
+  if (effect.failure.empty()) return;
+  for (const auto& [incarnation, stream] : workers_) {
+    actions.push_back([stream = stream, failure = effect.failure] {
+      stream->Close({grpc::StatusCode::ABORTED, absl::StrCat("the run has failed: ", failure)});
+    });
+  }
+}
+
+void CoordinatorDriver::PlanLocked(const core::Note& effect, Actions&) { spdlog::info("{}", effect.text); }
+
+void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
+  absl::MutexLock lock(&mutex_);
+  const auto drained = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::all_of(shards_.begin(), shards_.end(), [](const auto& stream) { return stream == nullptr; }) &&
+           workers_.empty();
+  };
+  mutex_.AwaitWithTimeout(absl::Condition(&drained), patience);
+}
+
+// ---- People ----
+
+v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
+  absl::MutexLock lock(&mutex_);
+  const absl::Time now = MonotonicNow();
+  v1::Status status = DescribeRun(core_, reports_, rounds_, most_rounds, now);
+  if (core_.model()) *status.mutable_model() = ToProto(*core_.model());
+  status.set_block_elements(BlockElementsLocked());
+  *status.mutable_optimizer() = settings_.optimizer;
+  status.set_coordinator(core_.shards()[0].address);
+  status.set_uptime_seconds(absl::ToDoubleSeconds(now - started_));
+  return status;
+}
+
+absl::StatusOr<std::string> CoordinatorDriver::Evict(Rank rank) {
+  Actions actions;
+  std::string name;
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    core::CoordinatorEffects effects;
+    status = core_.Step(core::EvictRank{rank}, MonotonicNow(), effects, name);
+    PlanAllLocked(std::move(effects), actions);
+  }
+  Perform(actions);
+  if (!status.ok()) return status;
+  return name;
+}
+
+}  // namespace lockstep::service

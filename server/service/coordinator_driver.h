@@ -1,0 +1,126 @@
+// CoordinatorDriver: joins the coordinator's decisions (core::CoordinatorCore) and its streams to workers and shards. It
+// owns the lock and reads the clock; like ShardDriver, it steps under the lock and sends without it.
+//
+// Thread-safety: all of it. Nothing blocks but WaitUntilEnded.
+#ifndef LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_
+#define LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "common/wire/server_stream.h"
+#include "proto/control.pb.h"
+#include "proto/coordinator.pb.h"
+#include "server/core/coordinator.h"
+#include "server/service/run_status.h"
+
+namespace lockstep::service {
+
+class CoordinatorDriver;
+
+// A worker's membership stream.
+class WorkStream : public wire::ServerStream<v1::WorkerMessage, v1::WorkerCommand> {
+ public:
+  explicit WorkStream(CoordinatorDriver* driver) : driver_(driver) {}
+
+ private:
+  friend class CoordinatorDriver;
+  void OnMessage(v1::WorkerMessage& message) override;
+  void OnClosed() override;
+
+  CoordinatorDriver* const driver_;
+  bool joined_ = false;  // guarded by CoordinatorDriver::mutex_, as incarnation_
+  Incarnation incarnation_;
+};
+
+// A shard's membership stream.
+class ServeStream : public wire::ServerStream<v1::ShardMessage, v1::ShardCommand> {
+ public:
+  explicit ServeStream(CoordinatorDriver* driver) : driver_(driver) {}
+
+ private:
+  friend class CoordinatorDriver;
+  void OnMessage(v1::ShardMessage& message) override;
+  void OnClosed() override;
+
+  CoordinatorDriver* const driver_;
+  bool greeted_ = false;  // guarded by CoordinatorDriver::mutex_, as what follows
+  ShardIndex shard_;
+  Incarnation incarnation_;
+};
+
+// What the run is told at its start, beside its members.
+struct RunSettings {
+  v1::OptimizerConfig optimizer;
+  uint64_t block_elements = 0;  // 0: chosen for the model
+  uint32_t connections = 2;     // per worker and shard
+  bool checksums = false;       // payloads of the data path carry checksums
+};
+
+class CoordinatorDriver {
+ public:
+  CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings);
+
+  // Time passes; call it several times per lease.
+  void Tick();
+
+  void OnWorker(const std::shared_ptr<WorkStream>& stream, const v1::WorkerMessage& message);
+  void OnWorkerClosed(const WorkStream& stream);
+  void OnShard(const std::shared_ptr<ServeStream>& stream, const v1::ShardMessage& message);
+  void OnShardClosed(const ServeStream& stream);
+
+  v1::Status Status(uint32_t most_rounds) const;
+  absl::StatusOr<std::string> Evict(Rank rank);
+
+  // Blocks until every shard's stream is gone after the run's end, but at most `patience` after it.
+  void WaitUntilDrained(absl::Duration patience);
+
+ private:
+  // Something to be done without the lock.
+  using Action = std::function<void()>;
+  using Actions = std::vector<Action>;
+
+  template <typename Event>
+  void StepLocked(const Event& event, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanAllLocked(core::CoordinatorEffects effects, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::WelcomeWorker& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::RefuseWorker& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::AcknowledgeLeave& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::AnnounceGeneration& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::WelcomeShard& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::RefuseShard& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::SendSeal& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::SendInstall& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::EndRun& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::Note& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define, Actions& actions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello, Actions& actions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Actions& actions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Actions& actions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t BlockElementsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Perform(const Actions& actions);
+
+  const RunSettings settings_;
+  const absl::Time started_;
+  mutable absl::Mutex mutex_;
+  core::CoordinatorCore core_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Incarnation, std::shared_ptr<WorkStream>> workers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<ServeStream>> shards_ ABSL_GUARDED_BY(mutex_);  // by index; null: no stream
+  std::vector<ReportedShard> reports_ ABSL_GUARDED_BY(mutex_);
+  RoundHistory rounds_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_

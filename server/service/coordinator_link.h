@@ -1,0 +1,65 @@
+// CoordinatorLink: a shard's stream to the coordinator, opened again whenever it breaks, until the run ends.
+//
+// Thread-safety: Send from any thread; Run from one. Only Run blocks.
+#ifndef LOCKSTEP_SERVER_SERVICE_COORDINATOR_LINK_H_
+#define LOCKSTEP_SERVER_SERVICE_COORDINATOR_LINK_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "proto/coordinator.grpc.pb.h"
+#include "server/service/shard_driver.h"
+
+namespace lockstep::service {
+
+class CoordinatorLink {
+ public:
+  // `driver` must outlive the link.
+  CoordinatorLink(ShardDriver* driver, ShardIndex shard, std::string coordinator, std::string advertised);
+  ~CoordinatorLink();
+
+  // Sends to the coordinator, or drops the message when there is no stream: the coordinator asks again.
+  void Send(v1::ShardMessage message);
+
+  // Keeps the stream up and reports several times a second, until the run is over. OK: every worker has left. ABORTED: the
+  // run has failed, or there is another run now. PERMISSION_DENIED, INVALID_ARGUMENT: this shard has no place in the run.
+  // CANCELLED: Stop was called.
+  absl::Status Run();
+
+  // Makes Run return soon.
+  void Stop();
+
+ private:
+  class Stream;
+  // What the newest stream has come to.
+  struct End {
+    bool finished = false;     // the coordinator said that the run is over
+    std::string failure;       // and why, if it failed
+    bool closed = false;       // the stream is gone
+    absl::Status status;       // with this
+  };
+
+  std::shared_ptr<Stream> Open();
+  void OnCommand(const v1::ShardCommand& command);
+  void OnClosed(const absl::Status& status);
+  // Reports until the stream ends; OK: open another one.
+  absl::Status Serve(Stream& stream, bool& over);
+
+  ShardDriver* const driver_;
+  const ShardIndex shard_;
+  const std::string coordinator_;
+  const std::string advertised_;
+  absl::Mutex mutex_;
+  std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
+  End end_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time quiet_until_ = absl::InfinitePast();  // of complaints about an unreachable coordinator
+};
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_COORDINATOR_LINK_H_

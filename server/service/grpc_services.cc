@@ -1,0 +1,160 @@
+#include "server/service/grpc_services.h"
+
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/wire/channel.h"
+#include "common/wire/status.h"
+
+namespace lockstep::service {
+namespace {
+
+constexpr std::chrono::seconds kForwardTimeout{3};
+
+// One reader's call. Deletes itself when gRPC is done with it; the driver may hold it longer.
+class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                    public PullStream,
+                    public std::enable_shared_from_this<PullReactor> {
+ public:
+  static PullReactor* Start(ShardDriver* driver, const grpc::ByteBuffer& request) {
+    auto reactor = std::make_shared<PullReactor>();
+    reactor->self_ = reactor;
+    v1::PullRequest message;
+    grpc::ByteBuffer bytes = request;
+    grpc::ProtoBufferReader reader(&bytes);
+    if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) {
+      reactor->Refuse(absl::InvalidArgumentError("expected a lockstep.v1.PullRequest"));
+    } else {
+      driver->Pull(message, reactor);
+    }
+    return reactor.get();
+  }
+
+  void Serve(std::vector<grpc::ByteBuffer> frames) override {
+    absl::MutexLock lock(&mutex_);
+    if (ended_) return;
+    frames_ = std::move(frames);
+    WriteNextLocked();
+  }
+  void Refuse(const absl::Status& status) override {
+    absl::MutexLock lock(&mutex_);
+    EndLocked(wire::ToGrpc(status));
+  }
+
+ private:
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&mutex_);
+    if (ended_) return;
+    ok ? WriteNextLocked() : EndLocked(grpc::Status::CANCELLED);
+  }
+  void OnCancel() override {
+    absl::MutexLock lock(&mutex_);
+    if (next_ == 0) EndLocked(grpc::Status::CANCELLED);  // otherwise the write that is under way ends it
+  }
+  void OnDone() override { self_.reset(); }
+
+  void WriteNextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (next_ == frames_.size()) return EndLocked(grpc::Status::OK);
+    StartWrite(&frames_[next_++]);
+  }
+  void EndLocked(grpc::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (std::exchange(ended_, true)) return;
+    Finish(std::move(status));
+  }
+
+  absl::Mutex mutex_;
+  std::vector<grpc::ByteBuffer> frames_ ABSL_GUARDED_BY(mutex_);
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<PullReactor> self_;
+};
+
+grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+// Passes a call on to the coordinator's process. `call(context, done)` starts it.
+template <typename Call>
+grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const std::string& address, Call call) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  auto onward = std::make_shared<grpc::ClientContext>();
+  onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
+  call(onward.get(), [reactor, onward, address](grpc::Status status) {
+    const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+    if (unreachable) {
+      status = {grpc::StatusCode::UNAVAILABLE,
+                absl::StrCat("this shard is up, but cannot reach the coordinator at ", address, ": ", status.error_message())};
+    }
+    reactor->Finish(status);
+  });
+  return reactor;
+}
+
+}  // namespace
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ShardService::Exchange(grpc::CallbackServerContext*) {
+  return std::make_shared<ExchangeStream>(driver_)->Open();
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackServerContext*,
+                                                               const grpc::ByteBuffer* request) {
+  return PullReactor::Start(driver_, *request);
+}
+
+grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {
+  return std::make_shared<WorkStream>(driver_)->Open();
+}
+
+grpc::ServerBidiReactor<v1::ShardMessage, v1::ShardCommand>* CoordinatorService::Serve(grpc::CallbackServerContext*) {
+  return std::make_shared<ServeStream>(driver_)->Open();
+}
+
+ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address)
+    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)) {
+  if (coordinator_ == nullptr) remote_ = v1::Control::NewStub(wire::ControlChannel(coordinator_address_));
+}
+
+grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
+                                                    const v1::StatusRequest* request, v1::Status* reply) {
+  if (coordinator_ == nullptr) {
+    return Forward(context, coordinator_address_, [&](grpc::ClientContext* onward, auto done) {
+      remote_->async()->GetStatus(onward, request, reply, std::move(done));
+    });
+  }
+  constexpr uint32_t kMostRounds = 256;
+  *reply = coordinator_->Status(std::min(request->rounds(), kMostRounds));
+  return FinishWith(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
+                                                v1::EvictReply* reply) {
+  if (coordinator_ == nullptr) {
+    return Forward(context, coordinator_address_, [&](grpc::ClientContext* onward, auto done) {
+      remote_->async()->Evict(onward, request, reply, std::move(done));
+    });
+  }
+  const absl::StatusOr<std::string> name = coordinator_->Evict(Rank(request->rank()));
+  if (name.ok()) reply->set_name(*name);
+  return FinishWith(context, wire::ToGrpc(name.status()));
+}
+
+grpc::ServerUnaryReactor* ControlService::GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest*,
+                                                    v1::HealthReply* reply) {
+  const std::string run_id = shard_->run_id();
+  reply->set_live(true);
+  reply->set_ready(!run_id.empty());
+  reply->set_message(run_id.empty() ? absl::StrCat("has not reached the coordinator at ", coordinator_address_, " yet")
+                                    : absl::StrCat("serves run ", run_id));
+  return FinishWith(context, grpc::Status::OK);
+}
+
+}  // namespace lockstep::service

@@ -1,0 +1,64 @@
+// The gRPC services of a server process: they hand over to the drivers, and decide nothing.
+//
+// Thread-safety: as gRPC calls them. Nothing blocks.
+#ifndef LOCKSTEP_SERVER_SERVICE_GRPC_SERVICES_H_
+#define LOCKSTEP_SERVER_SERVICE_GRPC_SERVICES_H_
+
+#include <memory>
+#include <string>
+
+#include "proto/control.grpc.pb.h"
+#include "proto/coordinator.grpc.pb.h"
+#include "proto/shard.grpc.pb.h"
+#include "server/service/coordinator_driver.h"
+#include "server/service/shard_driver.h"
+
+namespace lockstep::service {
+
+// The data path; both calls carry raw bytes, so that payloads are not copied.
+class ShardService final
+    : public v1::Shard::WithRawCallbackMethod_Exchange<v1::Shard::WithRawCallbackMethod_Pull<v1::Shard::Service>> {
+ public:
+  explicit ShardService(ShardDriver* driver) : driver_(driver) {}
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext*) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext*, const grpc::ByteBuffer* request) override;
+
+ private:
+  ShardDriver* const driver_;
+};
+
+class CoordinatorService final : public v1::Coordinator::CallbackService {
+ public:
+  explicit CoordinatorService(CoordinatorDriver* driver) : driver_(driver) {}
+
+  grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* Work(grpc::CallbackServerContext*) override;
+  grpc::ServerBidiReactor<v1::ShardMessage, v1::ShardCommand>* Serve(grpc::CallbackServerContext*) override;
+
+ private:
+  CoordinatorDriver* const driver_;
+};
+
+// Answers from the coordinator in this process, or passes the question on to where the coordinator is.
+class ControlService final : public v1::Control::CallbackService {
+ public:
+  // `coordinator` may be null: then questions go to `coordinator_address`.
+  ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address);
+
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const v1::StatusRequest* request,
+                                      v1::Status* reply) override;
+  grpc::ServerUnaryReactor* Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
+                                  v1::EvictReply* reply) override;
+  grpc::ServerUnaryReactor* GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest* request,
+                                      v1::HealthReply* reply) override;
+
+ private:
+  CoordinatorDriver* const coordinator_;
+  ShardDriver* const shard_;
+  const std::string coordinator_address_;
+  std::unique_ptr<v1::Control::Stub> remote_;
+};
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_GRPC_SERVICES_H_

@@ -1,0 +1,300 @@
+#include "server/service/run_status.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace lockstep::service {
+namespace {
+
+constexpr size_t kMostRecords = 256;
+// A wait shorter than this is the ordinary course of a round.
+constexpr absl::Duration kWorthTelling = absl::Milliseconds(500);
+
+using core::RunState;
+using core::Seat;
+using core::SeatState;
+
+// "3.2 s", or "250 ms".
+std::string Age(absl::Duration age) {
+  const double seconds = absl::ToDoubleSeconds(age);
+  if (seconds < 1) return absl::StrCat(static_cast<int>(seconds * 1000), " ms");
+  return absl::StrCat(static_cast<double>(static_cast<int64_t>(seconds * 10)) / 10, " s");
+}
+
+v1::Status::State StateOf(RunState state) {
+  switch (state) {
+    case RunState::kWaitingForShards:
+      return v1::Status::WAITING_FOR_SHARDS;
+    case RunState::kWaitingForWorkers:
+      return v1::Status::WAITING_FOR_WORKERS;
+    case RunState::kSealing:
+    case RunState::kInstalling:
+      return v1::Status::CHANGING_GENERATION;
+    case RunState::kTraining:
+      return v1::Status::TRAINING;
+    case RunState::kDone:
+      return v1::Status::DONE;
+    case RunState::kFailed:
+      return v1::Status::FAILED;
+  }
+  return v1::Status::UNSPECIFIED;
+}
+
+// Gathers the answer piece by piece.
+class Describer {
+ public:
+  Describer(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards, const RoundHistory& rounds,
+            absl::Time now)
+      : core_(core), shards_(shards), rounds_(rounds), now_(now) {}
+
+  v1::Status Describe(uint32_t most_rounds) {
+    status_.set_run_id(core_.options().run_id);
+    status_.set_state(StateOf(core_.state()));
+    status_.set_generation(core_.generation().value());
+    status_.set_lease_seconds(absl::ToDoubleSeconds(core_.options().lease));
+    DescribeVersion();
+    for (size_t r = 0; r < core_.seats().size(); ++r) DescribeWorker(static_cast<uint32_t>(r));
+    for (size_t s = 0; s < shards_.size(); ++s) DescribeShard(static_cast<uint32_t>(s));
+    const auto& records = rounds_.records();
+    for (auto at = records.rbegin(); at != records.rend() && most_rounds-- > 0; ++at) *status_.add_rounds() = *at;
+    DescribeWaits();
+    Judge();
+    return std::move(status_);
+  }
+
+ private:
+  bool Ended() const { return core_.state() == RunState::kDone || core_.state() == RunState::kFailed; }
+
+  void DescribeVersion() {
+    uint64_t next = shards_.empty() ? 0 : UINT64_MAX;
+    for (const ReportedShard& shard : shards_) next = std::min<uint64_t>(next, shard.report.next_round());
+    status_.set_round(next);
+    status_.set_has_version(next > 0);
+    if (next > 0) status_.set_version(next - 1);
+  }
+
+  // What the shards' reports of this generation say that `rank` still owes to the round in progress.
+  void AddMissing(uint32_t rank, google::protobuf::RepeatedPtrField<v1::MissingOnShard>* missing) const {
+    for (uint32_t s = 0; s < shards_.size(); ++s) {
+      const v1::ShardReport& report = shards_[s].report;
+      if (report.generation() != core_.generation().value()) continue;
+      for (int i = 0; i < report.ranks_size(); ++i) {
+        if (report.ranks(i) != rank || report.missing_blocks(i) == 0) continue;
+        v1::MissingOnShard* entry = missing->Add();
+        entry->set_shard(s);
+        entry->set_missing_blocks(report.missing_blocks(i));
+        entry->set_blocks(report.blocks());
+      }
+    }
+  }
+
+  // The longest that a shard which lacks blocks of `rank` has waited.
+  absl::Duration WaitFor(const v1::WorkerStatus& worker) const {
+    absl::Duration longest = absl::ZeroDuration();
+    for (const v1::MissingOnShard& missing : worker.missing()) {
+      const ReportedShard& shard = shards_[missing.shard()];
+      longest = std::max(longest, absl::Seconds(shard.report.waiting_seconds()) + (now_ - shard.at));
+    }
+    return longest;
+  }
+
+  void DescribeWorker(uint32_t rank) {
+    const Seat& seat = core_.seats()[rank];
+    v1::WorkerStatus* worker = status_.add_workers();
+    worker->set_rank(rank);
+    worker->set_name(seat.name);
+    worker->set_state(StateOfSeat(seat));
+    if (seat.state != SeatState::kAbsent) {
+      worker->set_incarnation(seat.incarnation.value());
+      worker->set_state_seconds(absl::ToDoubleSeconds(now_ - seat.since));
+      worker->set_heartbeat_age_seconds(absl::ToDoubleSeconds(now_ - seat.heard));
+    }
+    worker->set_replacements(seat.replacements);
+    for (const v1::RoundRecord& record : rounds_.records()) {
+      if (record.participants_size() < 2 || record.last_rank() != rank) continue;
+      worker->set_last_count(worker->last_count() + 1);
+      worker->set_last_by_seconds(worker->last_by_seconds() + record.last_by_seconds());
+    }
+    AddMissing(rank, worker->mutable_missing());
+  }
+
+  v1::WorkerStatus::State StateOfSeat(const Seat& seat) const {
+    switch (seat.state) {
+      case SeatState::kAbsent:
+        return v1::WorkerStatus::ABSENT;
+      case SeatState::kLost:
+        return v1::WorkerStatus::LOST;
+      case SeatState::kLeft:
+        return v1::WorkerStatus::LEFT;
+      default:
+        break;
+    }
+    if (now_ - seat.heard > SilentAfter(core_.options().lease)) return v1::WorkerStatus::SILENT;
+    return seat.state == SeatState::kJoined ? v1::WorkerStatus::JOINED : v1::WorkerStatus::ACTIVE;
+  }
+
+  bool Silent(uint32_t shard) const {
+    return core_.shards()[shard].present && now_ - shards_[shard].at > SilentAfter(core_.options().lease);
+  }
+
+  void DescribeShard(uint32_t index) {
+    const ReportedShard& reported = shards_[index];
+    v1::ShardStatus* shard = status_.add_shards();
+    shard->set_shard_index(index);
+    shard->set_address(core_.shards()[index].address);
+    const bool present = core_.shards()[index].present;
+    shard->set_state(!present ? v1::ShardStatus::ABSENT : Silent(index) ? v1::ShardStatus::SILENT : v1::ShardStatus::UP);
+    shard->set_generation(reported.report.generation());
+    shard->set_has_version(reported.report.next_round() > 0);
+    if (shard->has_version()) shard->set_version(reported.report.next_round() - 1);
+    shard->set_blocks(reported.report.blocks());
+    shard->set_closed_blocks(reported.report.closed_blocks());
+    shard->set_parameter_bytes(reported.report.parameter_bytes());
+    shard->set_contribution_bytes(reported.report.contribution_bytes());
+    if (reported.at != absl::InfinitePast()) shard->set_report_age_seconds(absl::ToDoubleSeconds(now_ - reported.at));
+    shard->set_duplicates(reported.report.duplicates());
+    shard->set_stale(reported.report.stale());
+  }
+
+  // ---- Who is waited for ----
+
+  void DescribeWaits() {
+    if (Ended()) return;
+    for (uint32_t s = 0; s < shards_.size(); ++s) WaitForShard(s);
+    for (const v1::WorkerStatus& worker : status_.workers()) WaitForWorker(worker);
+    // Whoever is in trouble first, then who has kept the run waiting longest.
+    auto* waits = status_.mutable_waiting_for();
+    std::stable_sort(waits->begin(), waits->end(), [](const v1::WaitingFor& a, const v1::WaitingFor& b) {
+      return a.since_seconds() > b.since_seconds();
+    });
+  }
+
+  void WaitForShard(uint32_t s) {
+    const core::ShardSeat& shard = core_.shards()[s];
+    const std::vector<ShardIndex> unanswered = core_.UnansweredShards();
+    const bool asked = std::find(unanswered.begin(), unanswered.end(), ShardIndex(s)) != unanswered.end();
+    if (!shard.present) {
+      AddShard(s, now_ - core_.state_since(), "has not come yet");
+    } else if (Silent(s)) {
+      const absl::Duration silent = now_ - std::max(shards_[s].at, core_.state_since());
+      AddShard(s, silent, absl::StrCat("silent: no report for ", Age(silent)));
+    } else if (asked && now_ - core_.state_since() > kWorthTelling) {
+      AddShard(s, now_ - core_.state_since(), absl::StrCat("has not answered the change to generation ",
+                                                           core_.generation().value()));
+    }
+  }
+
+  void AddShard(uint32_t s, absl::Duration since, std::string reason) {
+    v1::WaitingFor* wait = status_.add_waiting_for();
+    wait->set_shard_index(s);
+    wait->set_name(core_.shards()[s].address);
+    wait->set_since_seconds(absl::ToDoubleSeconds(since));
+    wait->set_reason(std::move(reason));
+  }
+
+  void WaitForWorker(const v1::WorkerStatus& worker) {
+    const Seat& seat = core_.seats()[worker.rank()];
+    const absl::Duration wait = WaitFor(worker);
+    const bool training = core_.generation() > Generation(0);
+    const absl::Duration waiting = training ? wait : now_ - core_.state_since();
+    switch (worker.state()) {
+      case v1::WorkerStatus::ABSENT:
+        return AddWorker(worker, std::max(waiting, now_ - core_.state_since()), "nobody holds this rank: start a worker");
+      case v1::WorkerStatus::JOINED:
+        return AddWorker(worker, now_ - seat.since, "has joined, but not defined the model yet");
+      case v1::WorkerStatus::LOST:
+        return AddWorker(worker, std::max(wait, now_ - seat.heard),
+                         absl::StrCat("lost: no heartbeat for ", Age(now_ - seat.heard), "; it or a replacement must come"));
+      case v1::WorkerStatus::SILENT:
+        return AddWorker(worker, std::max(wait, now_ - seat.heard),
+                         absl::StrCat("silent: no heartbeat for ", Age(now_ - seat.heard)));
+      case v1::WorkerStatus::ACTIVE:
+        if (wait < kWorthTelling) return;
+        return AddWorker(worker, wait, absl::StrCat("alive, but round ", status_.round(), " lacks its contribution"));
+      default:
+        return;
+    }
+  }
+
+  void AddWorker(const v1::WorkerStatus& worker, absl::Duration since, std::string reason) {
+    v1::WaitingFor* wait = status_.add_waiting_for();
+    wait->set_rank(worker.rank());
+    wait->set_name(worker.name());
+    wait->set_since_seconds(absl::ToDoubleSeconds(since));
+    wait->set_reason(std::move(reason));
+    *wait->mutable_missing() = worker.missing();
+  }
+
+  // ---- In one sentence ----
+
+  void Judge() {
+    const double lease = absl::ToDoubleSeconds(core_.options().lease);
+    bool healthy = core_.state() == RunState::kTraining || core_.state() == RunState::kDone;
+    for (const v1::WaitingFor& wait : status_.waiting_for()) healthy = healthy && wait.since_seconds() <= lease;
+    for (const v1::WorkerStatus& worker : status_.workers()) healthy = healthy && worker.state() != v1::WorkerStatus::LOST;
+    status_.set_healthy(healthy);
+    status_.set_summary(Summary());
+  }
+
+  std::string Summary() const {
+    if (core_.state() == RunState::kFailed) return absl::StrCat("the run has failed: ", core_.failure());
+    if (core_.state() == RunState::kDone) return "the run is done: every worker has left";
+    std::string doing = Doing();
+    if (status_.waiting_for().empty()) return doing;
+    std::vector<std::string> names;
+    for (const v1::WaitingFor& wait : status_.waiting_for()) {
+      names.push_back(wait.has_rank() ? absl::StrCat("rank ", wait.rank()) : absl::StrCat("shard ", wait.shard_index()));
+    }
+    constexpr size_t kMostNames = 4;
+    const size_t more = names.size() > kMostNames ? names.size() - kMostNames : 0;
+    names.resize(names.size() - more);
+    return absl::StrCat(doing, ", waiting for ", absl::StrJoin(names, ", "),
+                        more > 0 ? absl::StrCat(" and ", more, " more") : "");
+  }
+
+  std::string Doing() const {
+    switch (core_.state()) {
+      case RunState::kWaitingForShards:
+        return "waiting for shards to come";
+      case RunState::kWaitingForWorkers:
+        return core_.generation() == Generation(0) ? "waiting for workers to join" : "waiting for a rank to be taken again";
+      case RunState::kSealing:
+      case RunState::kInstalling:
+        return absl::StrCat("changing to generation ", core_.generation().value());
+      default:
+        return status_.round() == 0 ? "receiving the initial values" : absl::StrCat("training, round ", status_.round());
+    }
+  }
+
+  const core::CoordinatorCore& core_;
+  const std::vector<ReportedShard>& shards_;
+  const RoundHistory& rounds_;
+  const absl::Time now_;
+  v1::Status status_;
+};
+
+}  // namespace
+
+absl::Duration SilentAfter(absl::Duration lease) { return lease * 2 / 5; }
+
+void RoundHistory::Add(const v1::RoundRecord& record) {
+  auto at = std::lower_bound(records_.begin(), records_.end(), record.version(),
+                             [](const v1::RoundRecord& r, uint64_t version) { return r.version() < version; });
+  if (at == records_.end() || at->version() != record.version()) {
+    records_.insert(at, record);
+  } else if (record.generation() > at->generation() ||
+             (record.generation() == at->generation() && record.seconds() > at->seconds())) {
+    *at = record;
+  }
+  if (records_.size() > kMostRecords) records_.pop_front();
+}
+
+v1::Status DescribeRun(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards,
+                       const RoundHistory& rounds, uint32_t most_rounds, absl::Time now) {
+  return Describer(core, shards, rounds, now).Describe(most_rounds);
+}
+
+}  // namespace lockstep::service
