@@ -1,0 +1,57 @@
+// Training in one process, for tests and measurements: the workers of a run take turns, and their
+// gradients are averaged in rank order, weighted by samples. Update formulas are PyTorch's.
+#ifndef TESTS_WORKER_TRAINER_LOCAL_TRAINING_H_
+#define TESTS_WORKER_TRAINER_LOCAL_TRAINING_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker/trainer/dataset.h"
+#include "worker/trainer/model.h"
+
+namespace lockstep::trainer {
+
+// The tensors of a model, in memory of their own.
+class TensorStorage {
+ public:
+  explicit TensorStorage(const Model& model);
+  TensorStorage(const TensorStorage&) = delete;
+
+  ConstTensors read() const { return const_spans_; }
+  Tensors write() { return absl::MakeConstSpan(spans_); }
+  std::vector<float>& values() { return values_; }  // All tensors, one after another.
+
+ private:
+  std::vector<float> values_;
+  std::vector<absl::Span<float>> spans_;
+  std::vector<absl::Span<const float>> const_spans_;
+};
+
+// momentum: buf = mu * buf + g, p -= lr * buf (mu = 0: plain SGD).
+// adam:     m and v with beta 0.9 and 0.999, epsilon 1e-8, both corrected for bias.
+struct TrainingOptions {
+  uint64_t seed = 1;
+  uint32_t workers = 4;
+  uint32_t batch = 64;  // Per worker.
+  uint64_t rounds = 100;
+  bool adam = false;
+  float lr = 0.1f;
+  float momentum = 0.0f;
+  bool cosine = false;  // lr falls to 0 along half a cosine over `rounds`.
+};
+
+// Called after each round, with its number and the training loss of its samples.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void AfterRound(uint64_t round, double loss, ConstTensors parameters) = 0;
+};
+
+// Initializes `parameters` and trains them for options.rounds. Returns the last round's loss.
+double TrainLocally(Model& model, const Split& train, const TrainingOptions& options, TensorStorage& parameters,
+                    Observer* observer = nullptr);
+
+}  // namespace lockstep::trainer
+
+#endif  // TESTS_WORKER_TRAINER_LOCAL_TRAINING_H_
