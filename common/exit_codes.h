@@ -1,5 +1,5 @@
-// What the long-running programs (lockstep-server, lockstep-worker) tell whoever restarts them. deploy/train-local and the
-// Kubernetes manifests rely on these numbers.
+// What the long-running programs (lockstep-server, lockstep-worker) tell whoever restarts them. deploy/train-local and
+// the Kubernetes manifests rely on these numbers.
 #ifndef LOCKSTEP_COMMON_EXIT_CODES_H_
 #define LOCKSTEP_COMMON_EXIT_CODES_H_
 

@@ -1,5 +1,7 @@
 #include "common/wire/channel.h"
 
+#include <grpcpp/generic/generic_stub.h>
+
 #include "absl/time/time.h"
 
 namespace lockstep::wire {
@@ -29,13 +31,35 @@ grpc::ChannelArguments CommonArguments() {
   return arguments;
 }
 
+// gRPC 1.51 frees the queue behind its callbacks twice when the last channel that uses it goes and another comes at the same
+// moment. So one that is never used keeps the queue for the life of the process: its only call has expired before it starts.
+void HoldCallbackQueue() {
+  struct Held {
+    std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel("ipv4:127.0.0.1:9", grpc::InsecureChannelCredentials());
+    grpc::GenericStub stub{channel};
+    grpc::ClientContext context;
+    grpc::Slice nothing;
+    grpc::ByteBuffer request{&nothing, 1};
+    grpc::ByteBuffer response;
+  };
+  [[maybe_unused]] static Held* const held = [] {
+    auto* hold = new Held;
+    hold->context.set_deadline(std::chrono::system_clock::now() - std::chrono::hours(1));
+    hold->stub.UnaryCall(&hold->context, "/lockstep.v1.Control/GetHealth", {}, &hold->request, &hold->response,
+                         [](const grpc::Status&) {});
+    return hold;
+  }();
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address) {
+  HoldCallbackQueue();
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), CommonArguments());
 }
 
 std::shared_ptr<grpc::Channel> DataChannel(const std::string& address) {
+  HoldCallbackQueue();
   grpc::ChannelArguments arguments = CommonArguments();
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kMaxFrameBytes);

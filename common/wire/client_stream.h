@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -25,7 +26,8 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
                      public std::enable_shared_from_this<ClientStream<In, Out>> {
  public:
   // Messages may be made when their turn comes, so that what is costly about them (checksums) happens just before the write.
-  using Maker = std::function<Out()>;
+  // Nothing: there is no need for the message any more.
+  using Maker = std::function<std::optional<Out>()>;
 
   // Starts a call that has been bound to this reactor and to context(). Call once, on an object held by a shared_ptr.
   void Start() {
@@ -37,19 +39,19 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
 
   // Writes `message` after those sent before. Dropped when the stream is closing.
   void Send(Out message) {
-    SendLater([held = std::make_shared<Out>(std::move(message))] { return std::move(*held); });
-  }
-  void SendLater(Maker maker) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    if (closing_) return;
-    queue_.push_back(std::move(maker));
-    WriteNextLocked();
+    Enqueue([held = std::make_shared<Out>(std::move(message))] { return std::make_optional(std::move(*held)); });
+    Flush();
   }
 
-  // Forgets what has not been written yet.
-  void DropQueued() ABSL_LOCKS_EXCLUDED(mutex_) {
+  // Puts a message behind those sent before, to be written at the next Flush at the latest. Cheap: may be called under locks
+  // that fix the order of messages.
+  void Enqueue(Maker maker) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    queue_.clear();
+    if (!closing_) queue_.push_back(std::move(maker));
+  }
+  void Flush() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    WriteNextLocked();
   }
 
   // Ends the call at once.
@@ -81,11 +83,14 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   }
 
   void WriteNextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (writing_ || closing_ || queue_.empty()) return;
-    outgoing_ = queue_.front()();
-    queue_.pop_front();
-    writing_ = true;
-    this->StartWrite(&outgoing_);
+    while (!writing_ && !closing_ && !queue_.empty()) {
+      std::optional<Out> message = queue_.front()();
+      queue_.pop_front();
+      if (!message) continue;
+      outgoing_ = *std::move(message);
+      writing_ = true;
+      this->StartWrite(&outgoing_);
+    }
   }
 
   // The peer has ended the call: nothing more will be written.

@@ -266,6 +266,13 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   if ((*high)->next == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) {
     resume = resume.previous();
   }
+  if (resume < resume_) {  // nothing but lost memory takes shards back beyond what they have been told to resume at
+    return End(RunState::kFailed,
+               absl::StrCat("shard ", low - change_.sealed.begin(), " has lost its memory: it is ready for round ",
+                            resume.value(), ", but the run had come to round ", resume_.value(),
+                            "; parameters are not durable yet, so that the run must start again"),
+               now, effects);
+  }
   resume_ = resume;
   Enter(RunState::kInstalling, now);
   for (size_t s = 0; s < shards_.size(); ++s) {
@@ -336,7 +343,8 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
       std::all_of(shards_.begin(), shards_.end(), [](const ShardSeat& shard) { return shard.present; });
   if (!shards_present) return;
   if (!Occupied()) {
-    if (state_ == RunState::kWaitingForShards || state_ == RunState::kTraining) Enter(RunState::kWaitingForWorkers, now);
+    const bool changing = (state_ == RunState::kSealing || state_ == RunState::kInstalling) && !change_.shards.empty();
+    if (!changing) Enter(RunState::kWaitingForWorkers, now);
     return;
   }
   std::vector<Member> members = Members();

@@ -126,7 +126,10 @@ void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effect
   }
   worker->attached.resize(event.connections, false);
   worker->attached[event.connection] = true;
-  SendMissed(event, effects);
+  AttachWorker attach = event;
+  // Its contribution may have overtaken this attach on another connection: then it holds the version before.
+  if (worker->begun) attach.next = next_;
+  SendMissed(attach, effects);
 }
 
 // What the connection would have been sent, had it been attached all the time.

@@ -26,6 +26,7 @@ BufferRef BufferPool::Take(size_t elements) {
     }
   }
   if (buffer == nullptr) buffer = std::make_unique<Buffer>(elements);
+  buffer->checksum.reset();
   return BufferRef(buffer.release(), [pool = shared_from_this()](Buffer* used) {
     pool->Return(std::unique_ptr<Buffer>(used));
   });
