@@ -1,7 +1,7 @@
 // Strong types for the ids of the protocol: a rank is not a shard index is not a round.
 //
-// Each wraps one unsigned integer, converts from and to it only explicitly, compares, hashes (absl containers) and prints.
-// Thread-safety: plain values.
+// Each wraps one unsigned integer, converts from and to it only explicitly, compares, hashes (absl containers) and
+// prints. Thread-safety: plain values.
 #ifndef LOCKSTEP_COMMON_IDS_H_
 #define LOCKSTEP_COMMON_IDS_H_
 

@@ -8,9 +8,9 @@
 
 namespace lockstep {
 
-// Sets up spdlog (level: trace, debug, info, warn, error; to `file`, appended, or to stderr if empty; UTC) and switches off
-// the mutex deadlock detector that Debian's Abseil is built with. Call once, first in main. INVALID_ARGUMENT: no such level,
-// or the file cannot be written.
+// Sets up spdlog (level: trace, debug, info, warn, error; to `file`, appended, or to stderr if empty; UTC) and switches
+// off the mutex deadlock detector that Debian's Abseil is built with. Call once, first in main. INVALID_ARGUMENT: no
+// such level, or the file cannot be written.
 absl::Status StartProcess(const std::string& level, const std::string& file);
 
 }  // namespace lockstep

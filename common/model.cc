@@ -71,11 +71,11 @@ absl::Status CheckSameModel(const ModelSpec& expected, const ModelSpec& actual) 
   }
   if (expected.tensors.size() == actual.tensors.size()) return absl::OkStatus();
   const bool missing = expected.tensors.size() > common;
-  return absl::InvalidArgumentError(
-      absl::StrCat("the model does not match the run's: it should have ", expected.tensors.size(), " tensors, but has ",
-                   actual.tensors.size(), "; tensor ", common, ", ",
-                   ToString(missing ? expected.tensors[common] : actual.tensors[common]),
-                   missing ? ", is missing" : ", is not in the run's model"));
+  return absl::InvalidArgumentError(absl::StrCat("the model does not match the run's: it should have ",
+                                                 expected.tensors.size(), " tensors, but has ", actual.tensors.size(),
+                                                 "; tensor ", common, ", ",
+                                                 ToString(missing ? expected.tensors[common] : actual.tensors[common]),
+                                                 missing ? ", is missing" : ", is not in the run's model"));
 }
 
 absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t shards, int64_t block_elements) {
@@ -86,8 +86,9 @@ absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t
     const int64_t elements = model.tensors[t].elements();
     for (int64_t offset = 0; offset < elements; offset += block_elements) {
       if (layout.blocks_.size() >= kMaxBlocks) {
-        return absl::InvalidArgumentError(absl::StrCat("blocks of ", block_elements, " elements cut the model into more than ",
-                                                       kMaxBlocks, " blocks: choose larger blocks"));
+        return absl::InvalidArgumentError(absl::StrCat("blocks of ", block_elements,
+                                                       " elements cut the model into more than ", kMaxBlocks,
+                                                       " blocks: choose larger blocks"));
       }
       const auto shard = static_cast<uint32_t>(std::min_element(load.begin(), load.end()) - load.begin());
       const int64_t run = std::min(block_elements, elements - offset);

@@ -45,20 +45,21 @@ struct ModelSpec {
 // "weight float32[10, 784]".
 std::string ToString(const TensorSpec& tensor);
 
-// INVALID_ARGUMENT, naming the tensor: no tensors, an empty or repeated name, a dimension that is not positive, more than
-// 2^40 elements.
+// INVALID_ARGUMENT, naming the tensor: no tensors, an empty or repeated name, a dimension that is not positive, more
+// than 2^40 elements.
 absl::Status Validate(const ModelSpec& model);
 
-// INVALID_ARGUMENT that names the first tensor in which `actual` differs from `expected`, and how; OK when they are equal.
+// INVALID_ARGUMENT that names the first tensor in which `actual` differs from `expected`, and how; OK when they are
+// equal.
 absl::Status CheckSameModel(const ModelSpec& expected, const ModelSpec& actual);
 
 // A run of elements of one tensor.
 struct Block {
-  uint32_t tensor;     // index in ModelSpec::tensors
-  int64_t offset;      // first element within the tensor
-  int64_t elements;    // at least 1
-  ShardIndex shard;    // the shard that holds it
-  Slot slot;           // its index among that shard's blocks
+  uint32_t tensor;   // index in ModelSpec::tensors
+  int64_t offset;    // first element within the tensor
+  int64_t elements;  // at least 1
+  ShardIndex shard;  // the shard that holds it
+  Slot slot;         // its index among that shard's blocks
 
   size_t bytes() const { return static_cast<size_t>(elements) * sizeof(float); }
 };
@@ -81,8 +82,8 @@ class BlockLayout {
   std::vector<std::vector<BlockIndex>> of_shard_;
 };
 
-// The block size for a model when nothing is said: large enough that per-message costs vanish, small enough that a shard has
-// several blocks to overlap push and pull with.
+// The block size for a model when nothing is said: large enough that per-message costs vanish, small enough that a
+// shard has several blocks to overlap push and pull with.
 int64_t DefaultBlockElements(int64_t model_elements, uint32_t shards);
 
 }  // namespace lockstep

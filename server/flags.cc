@@ -15,24 +15,33 @@ namespace {
 void AddPlace(CLI::App& app, ServerFlags& flags) {
   app.add_option("--shard-index", flags.shard_index, "which shard this is; shard 0 also hosts the coordinator")
       ->capture_default_str();
-  app.add_option("--shards", flags.shards, "how many shards the run has")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--workers", flags.workers, "how many workers the run has")->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--shards", flags.shards, "how many shards the run has")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--workers", flags.workers, "how many workers the run has")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
   app.add_option("--bind", flags.bind, "HOST:PORT to listen on; port 0 takes a free one")->capture_default_str();
-  app.add_option("--advertise", flags.advertise, "HOST:PORT under which others reach this shard (default: what is bound)");
+  app.add_option("--advertise", flags.advertise,
+                 "HOST:PORT under which others reach this shard (default: what is bound)");
   app.add_option("--coordinator", flags.coordinator, "HOST:PORT of shard 0; needed on all other shards");
   app.add_option("--port-file", flags.port_file, "write the advertised HOST:PORT here once listening");
 }
 
 void AddOptimizer(CLI::App& app, v1::OptimizerConfig& config) {
-  const auto number = [&](const char* name, double initial, void (v1::OptimizerConfig::*set)(double), const char* help) {
+  const auto number = [&](const char* name, double initial, void (v1::OptimizerConfig::*set)(double),
+                          const char* help) {
     (config.*set)(initial);
-    app.add_option_function<double>(name, [&config, set](double value) { (config.*set)(value); }, help)
+    app.add_option_function<double>(
+           name, [&config, set](double value) { (config.*set)(value); }, help)
         ->default_str(absl::StrCat(initial))
         ->group("Optimizer (read by shard 0)");
   };
-  const auto count = [&](const char* name, uint64_t initial, void (v1::OptimizerConfig::*set)(uint64_t), const char* help) {
+  const auto count = [&](const char* name, uint64_t initial, void (v1::OptimizerConfig::*set)(uint64_t),
+                         const char* help) {
     (config.*set)(initial);
-    app.add_option_function<uint64_t>(name, [&config, set](uint64_t value) { (config.*set)(value); }, help)
+    app.add_option_function<uint64_t>(
+           name, [&config, set](uint64_t value) { (config.*set)(value); }, help)
         ->default_str(absl::StrCat(initial))
         ->group("Optimizer (read by shard 0)");
   };
@@ -66,7 +75,8 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
          "--lease",
          [&flags](const std::string& text) {
            if (absl::ParseDuration(text, &flags.lease) && flags.lease >= absl::Milliseconds(100)) return;
-           throw CLI::ValidationError("--lease", absl::StrCat("expected a duration of at least 100ms, such as 5s, but got '", text, "'"));
+           throw CLI::ValidationError(
+               "--lease", absl::StrCat("expected a duration of at least 100ms, such as 5s, but got '", text, "'"));
          },
          "how long a worker is believed alive after its last heartbeat")
       ->default_str("5s");
@@ -87,7 +97,8 @@ absl::Status Check(const ServerFlags& flags) {
                                                    flags.shards - 1, " (--shards ", flags.shards, ")"));
   }
   if (flags.shard_index > 0 && flags.coordinator.empty()) {
-    return absl::InvalidArgumentError("--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
+    return absl::InvalidArgumentError(
+        "--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
   }
   return service::FromProto(flags.optimizer).status();
 }
@@ -99,7 +110,8 @@ bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code)
   AddPlace(app, flags);
   AddOptimizer(app, flags.optimizer);
   AddSettings(app, flags);
-  app.footer("Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
+  app.footer(
+      "Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

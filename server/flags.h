@@ -27,8 +27,8 @@ struct ServerFlags {
   bool checksums = true;
 };
 
-// Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been explained on
-// stderr), returns false and sets `exit_code`.
+// Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been
+// explained on stderr), returns false and sets `exit_code`.
 bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code);
 
 }  // namespace lockstep

@@ -138,8 +138,8 @@ absl::Status RunServer(const ServerFlags& flags) {
   builder.RegisterService(&control);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot listen on --bind ", flags.bind, ": is the port taken, or the address not of this machine?"));
+    return absl::InvalidArgumentError(absl::StrCat("cannot listen on --bind ", flags.bind,
+                                                   ": is the port taken, or the address not of this machine?"));
   }
 
   const std::string advertised = AdvertisedAddress(flags, port);

@@ -7,9 +7,9 @@
 
 namespace lockstep {
 
-// Blocks until the run is over or the process is asked to stop (SIGTERM, SIGINT). OK: the run is done. INVALID_ARGUMENT:
-// cannot listen on flags.bind, or no place in the run. ABORTED: the run has failed and must start again. PERMISSION_DENIED:
-// another process serves as this shard. CANCELLED: was asked to stop.
+// Blocks until the run is over or the process is asked to stop (SIGTERM, SIGINT). OK: the run is done.
+// INVALID_ARGUMENT: cannot listen on flags.bind, or no place in the run. ABORTED: the run has failed and must start
+// again. PERMISSION_DENIED: another process serves as this shard. CANCELLED: was asked to stop.
 absl::Status RunServer(const ServerFlags& flags);
 
 }  // namespace lockstep

@@ -8,7 +8,8 @@ namespace lockstep::wire {
 namespace {
 
 constexpr int kMaxFrameBytes = (1 << 24) - 1;  // the largest that HTTP/2 has
-constexpr int kLookAheadBytes = 64 << 20;      // of a stream: flow control never waits for a window update on the path of a round
+constexpr int kLookAheadBytes =
+    64 << 20;  // of a stream: flow control never waits for a window update on the path of a round
 constexpr int kReadChunkBytes = 4 << 20;
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(5);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(5);
@@ -31,11 +32,13 @@ grpc::ChannelArguments CommonArguments() {
   return arguments;
 }
 
-// gRPC 1.51 frees the queue behind its callbacks twice when the last channel that uses it goes and another comes at the same
-// moment. So one that is never used keeps the queue for the life of the process: its only call has expired before it starts.
+// gRPC 1.51 frees the queue behind its callbacks twice when the last channel that uses it goes and another comes at the
+// same moment. So one that is never used keeps the queue for the life of the process: its only call has expired before
+// it starts.
 void HoldCallbackQueue() {
   struct Held {
-    std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel("ipv4:127.0.0.1:9", grpc::InsecureChannelCredentials());
+    std::shared_ptr<grpc::Channel> channel =
+        grpc::CreateChannel("ipv4:127.0.0.1:9", grpc::InsecureChannelCredentials());
     grpc::GenericStub stub{channel};
     grpc::ClientContext context;
     grpc::Slice nothing;

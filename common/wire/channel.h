@@ -1,5 +1,5 @@
-// Channels and servers with the settings of Lockstep: deadlines for dead peers everywhere, large messages and reads on the
-// data path.
+// Channels and servers with the settings of Lockstep: deadlines for dead peers everywhere, large messages and reads on
+// the data path.
 //
 // Thread-safety: functions.
 #ifndef LOCKSTEP_COMMON_WIRE_CHANNEL_H_

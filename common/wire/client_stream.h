@@ -1,10 +1,11 @@
-// ClientStream: the client's end of a bidirectional stream, with a queue of messages to write. The mirror of ServerStream.
+// ClientStream: the client's end of a bidirectional stream, with a queue of messages to write. The mirror of
+// ServerStream.
 //
 //   Start -> OnMessage* -> OnClosed(status), exactly once, when nothing of the stream runs any more
 //
 // Life time: Start makes the stream keep itself alive until OnClosed has returned.
-// Thread-safety: Send, Finish and Cancel may be called from any thread, also from OnMessage. OnMessage calls are sequential.
-// Nothing here blocks.
+// Thread-safety: Send, Finish and Cancel may be called from any thread, also from OnMessage. OnMessage calls are
+// sequential. Nothing here blocks.
 #ifndef LOCKSTEP_COMMON_WIRE_CLIENT_STREAM_H_
 #define LOCKSTEP_COMMON_WIRE_CLIENT_STREAM_H_
 
@@ -25,8 +26,8 @@ template <typename In, typename Out>
 class ClientStream : public grpc::ClientBidiReactor<Out, In>,
                      public std::enable_shared_from_this<ClientStream<In, Out>> {
  public:
-  // Messages may be made when their turn comes, so that what is costly about them (checksums) happens just before the write.
-  // Nothing: there is no need for the message any more.
+  // Messages may be made when their turn comes, so that what is costly about them (checksums) happens just before the
+  // write. Nothing: there is no need for the message any more.
   using Maker = std::function<std::optional<Out>()>;
 
   // Starts a call that has been bound to this reactor and to context(). Call once, on an object held by a shared_ptr.
@@ -43,8 +44,8 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
     Flush();
   }
 
-  // Puts a message behind those sent before, to be written at the next Flush at the latest. Cheap: may be called under locks
-  // that fix the order of messages.
+  // Puts a message behind those sent before, to be written at the next Flush at the latest. Cheap: may be called under
+  // locks that fix the order of messages.
   void Enqueue(Maker maker) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     if (!closing_) queue_.push_back(std::move(maker));

@@ -42,7 +42,8 @@ grpc::Slice EncodePrefix(const v1::FrameHeader& header, size_t payload_bytes) {
 }
 
 absl::Status NotAFrame(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("expected a lockstep.v1.Frame (header, then payload as the last field), but ", what));
+  return absl::InvalidArgumentError(
+      absl::StrCat("expected a lockstep.v1.Frame (header, then payload as the last field), but ", what));
 }
 
 // Leaves the stream before the payload's first byte and its length in `payload_bytes`, or at the end of the message.

@@ -1,6 +1,7 @@
 // ServerStream: the server's end of a bidirectional stream, with a queue of messages to write.
 //
-// Derive from it and say what happens with a message; everything else (one write at a time, one Finish, life time) is here.
+// Derive from it and say what happens with a message; everything else (one write at a time, one Finish, life time) is
+// here.
 //
 //   Open -> OnMessage* -> OnClosed, exactly once, when nothing of the stream runs any more
 //

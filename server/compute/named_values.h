@@ -32,8 +32,8 @@ absl::StatusOr<Value> ParseName(absl::string_view what, absl::Span<const NamedVa
   const auto append = [](std::string* out, const NamedValue<Value>& known) {
     out->append(known.name.data(), known.name.size());
   };
-  return absl::InvalidArgumentError(absl::StrCat(
-      what, ": expected one of ", absl::StrJoin(values, ", ", append), ", got \"", name, "\""));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": expected one of ", absl::StrJoin(values, ", ", append), ", got \"", name, "\""));
 }
 
 // Returns the name of `value`, or "unknown" for a number that is none of the enum's values.

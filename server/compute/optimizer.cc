@@ -12,12 +12,9 @@ namespace {
 
 using internal::Require;
 
-bool IsAdam(OptimizerKind kind) {
-  return kind == OptimizerKind::kAdam || kind == OptimizerKind::kAdamW;
-}
+bool IsAdam(OptimizerKind kind) { return kind == OptimizerKind::kAdam || kind == OptimizerKind::kAdamW; }
 
-void SetAdamConstants(const OptimizerOptions& options, double lr, uint64_t version,
-                      OptimizerStep& step) {
+void SetAdamConstants(const OptimizerOptions& options, double lr, uint64_t version, OptimizerStep& step) {
   const double correction1 = 1 - internal::Power(options.beta1, version);
   const double correction2 = 1 - internal::Power(options.beta2, version);
   step.step_size = static_cast<float>(lr / correction1);
@@ -29,8 +26,7 @@ void SetAdamConstants(const OptimizerOptions& options, double lr, uint64_t versi
 }
 
 void RequireState(const OptimizerStep& step, size_t slots) {
-  Require(slots == static_cast<size_t>(StateSlots(step.kind)),
-          "the number of state slots isn't that of the optimizer");
+  Require(slots == static_cast<size_t>(StateSlots(step.kind)), "the number of state slots isn't that of the optimizer");
 }
 
 }  // namespace
@@ -53,9 +49,8 @@ OptimizerStep MakeStep(const OptimizerOptions& options, double lr, uint64_t vers
   return step;
 }
 
-void Publish(const OptimizerStep& step, absl::Span<const float> params,
-             absl::Span<const float* const> state, absl::Span<float> gradient,
-             absl::Span<float> params_out) {
+void Publish(const OptimizerStep& step, absl::Span<const float> params, absl::Span<const float* const> state,
+             absl::Span<float> gradient, absl::Span<float> params_out) {
   Require(gradient.size() == params_out.size(), "gradient and published block differ in size");
   RequireState(step, state.size());
   if (step.kind == OptimizerKind::kAggregate) {
@@ -70,12 +65,10 @@ void Publish(const OptimizerStep& step, absl::Span<const float> params,
                                 .size = gradient.size()});
 }
 
-void Fold(const OptimizerStep& step, absl::Span<const float> gradient,
-          absl::Span<float* const> state) {
+void Fold(const OptimizerStep& step, absl::Span<const float> gradient, absl::Span<float* const> state) {
   RequireState(step, state.size());
   if (!state.empty()) {
-    internal::FoldBlock(
-        step, {.gradient = gradient.data(), .state = state.data(), .size = gradient.size()});
+    internal::FoldBlock(step, {.gradient = gradient.data(), .state = state.data(), .size = gradient.size()});
   }
 }
 

@@ -65,14 +65,12 @@ OptimizerStep MakeStep(const OptimizerOptions& options, double lr, uint64_t vers
 //
 // All spans have the same size. `params_out` may be `params` itself, but nothing else may overlap.
 // With aggregate, `params` is not read and may be empty.
-void Publish(const OptimizerStep& step, absl::Span<const float> params,
-             absl::Span<const float* const> state, absl::Span<float> gradient,
-             absl::Span<float> params_out);
+void Publish(const OptimizerStep& step, absl::Span<const float> params, absl::Span<const float* const> state,
+             absl::Span<float> gradient, absl::Span<float> params_out);
 
 // Moves the state forward by the step, in place. `gradient` is the effective gradient that Publish
 // left. Does nothing for kinds without state.
-void Fold(const OptimizerStep& step, absl::Span<const float> gradient,
-          absl::Span<float* const> state);
+void Fold(const OptimizerStep& step, absl::Span<const float> gradient, absl::Span<float* const> state);
 
 }  // namespace lockstep::compute
 

@@ -40,8 +40,7 @@ struct PublishBody {
     }
     const auto first = Rule::First(d, step, gradient, LoadSlot<0, Rule>(d, slots, offset));
     const auto second = Rule::Second(d, step, gradient, LoadSlot<1, Rule>(d, slots, offset));
-    hn::StoreU(Rule::Params(d, step, params, gradient, first, second), d,
-               arrays.params_out + offset);
+    hn::StoreU(Rule::Params(d, step, params, gradient, first, second), d, arrays.params_out + offset);
   }
 
   const OptimizerStep step;
@@ -136,9 +135,7 @@ void PublishBlock(const OptimizerStep& step, const PublishArrays& arrays) {
   HWY_DYNAMIC_DISPATCH(PublishTarget)(step, arrays);
 }
 
-void FoldBlock(const OptimizerStep& step, const FoldArrays& arrays) {
-  HWY_DYNAMIC_DISPATCH(FoldTarget)(step, arrays);
-}
+void FoldBlock(const OptimizerStep& step, const FoldArrays& arrays) { HWY_DYNAMIC_DISPATCH(FoldTarget)(step, arrays); }
 
 }  // namespace lockstep::compute::internal
 #endif  // HWY_ONCE

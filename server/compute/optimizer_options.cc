@@ -9,9 +9,8 @@ namespace lockstep::compute {
 namespace {
 
 constexpr internal::NamedValue<OptimizerKind> kKinds[] = {
-    {"aggregate", OptimizerKind::kAggregate}, {"sgd", OptimizerKind::kSgd},
-    {"momentum", OptimizerKind::kMomentum},   {"nesterov", OptimizerKind::kNesterov},
-    {"adam", OptimizerKind::kAdam},           {"adamw", OptimizerKind::kAdamW},
+    {"aggregate", OptimizerKind::kAggregate}, {"sgd", OptimizerKind::kSgd},   {"momentum", OptimizerKind::kMomentum},
+    {"nesterov", OptimizerKind::kNesterov},   {"adam", OptimizerKind::kAdam}, {"adamw", OptimizerKind::kAdamW},
     {"adagrad", OptimizerKind::kAdagrad},
 };
 
@@ -19,13 +18,9 @@ constexpr absl::string_view kMomentumSlots[] = {"momentum_buffer"};
 constexpr absl::string_view kAdamSlots[] = {"exp_avg", "exp_avg_sq"};
 constexpr absl::string_view kAdagradSlots[] = {"sum"};
 
-bool UsesMomentum(OptimizerKind kind) {
-  return kind == OptimizerKind::kMomentum || kind == OptimizerKind::kNesterov;
-}
+bool UsesMomentum(OptimizerKind kind) { return kind == OptimizerKind::kMomentum || kind == OptimizerKind::kNesterov; }
 
-bool UsesBetas(OptimizerKind kind) {
-  return kind == OptimizerKind::kAdam || kind == OptimizerKind::kAdamW;
-}
+bool UsesBetas(OptimizerKind kind) { return kind == OptimizerKind::kAdam || kind == OptimizerKind::kAdamW; }
 
 bool UsesEpsilon(OptimizerKind kind) { return UsesBetas(kind) || kind == OptimizerKind::kAdagrad; }
 
@@ -33,8 +28,7 @@ absl::Status Check(bool good, absl::string_view setting, absl::string_view expec
   if (good) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("optimizer ", setting, ": expected ", expected, ", got ", got));
+  return absl::InvalidArgumentError(absl::StrCat("optimizer ", setting, ": expected ", expected, ", got ", got));
 }
 
 absl::Status CheckNotNegative(absl::string_view setting, double value) {
@@ -44,8 +38,7 @@ absl::Status CheckNotNegative(absl::string_view setting, double value) {
 absl::Status CheckMomentum(const OptimizerOptions& options) {
   const double momentum = options.momentum;
   if (options.kind == OptimizerKind::kNesterov) {
-    return Check(momentum > 0 && momentum <= 1, "momentum", "0 < momentum <= 1 for nesterov",
-                 momentum);
+    return Check(momentum > 0 && momentum <= 1, "momentum", "0 < momentum <= 1 for nesterov", momentum);
   }
   return Check(momentum >= 0 && momentum <= 1, "momentum", "0 <= momentum <= 1", momentum);
 }
@@ -62,8 +55,7 @@ absl::Status CheckEpsilon(double epsilon) {
 absl::Status CheckWeightDecay(const OptimizerOptions& options) {
   if (options.kind == OptimizerKind::kAggregate) {
     return Check(options.weight_decay == 0, "weight_decay",
-                 "0 with aggregate, where the workers' own optimizer decays weights",
-                 options.weight_decay);
+                 "0 with aggregate, where the workers' own optimizer decays weights", options.weight_decay);
   }
   return CheckNotNegative("weight_decay", options.weight_decay);
 }
@@ -90,9 +82,7 @@ absl::StatusOr<OptimizerKind> ParseOptimizerKind(absl::string_view name) {
   return internal::ParseName<OptimizerKind>("optimizer", kKinds, name);
 }
 
-absl::string_view OptimizerKindName(OptimizerKind kind) {
-  return internal::NameOf<OptimizerKind>(kKinds, kind);
-}
+absl::string_view OptimizerKindName(OptimizerKind kind) { return internal::NameOf<OptimizerKind>(kKinds, kind); }
 
 absl::Status Validate(const OptimizerOptions& options) {
   absl::Status status = CheckNotNegative("lr", options.lr);
@@ -119,8 +109,7 @@ absl::Span<const absl::string_view> StateSlotNames(OptimizerKind kind) {
   if (UsesBetas(kind)) {
     return kAdamSlots;
   }
-  return kind == OptimizerKind::kAdagrad ? absl::MakeConstSpan(kAdagradSlots)
-                                         : absl::Span<const absl::string_view>();
+  return kind == OptimizerKind::kAdagrad ? absl::MakeConstSpan(kAdagradSlots) : absl::Span<const absl::string_view>();
 }
 
 }  // namespace lockstep::compute

@@ -45,8 +45,7 @@ struct SgdRule {
     return old;
   }
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V /*first*/,
-                             V /*second*/) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V /*first*/, V /*second*/) {
     return Descend(d, step, params, gradient);
   }
 };
@@ -59,16 +58,14 @@ struct MomentumRule : SgdRule {
     return ScaleThenAdd(d, step.momentum, buffer, gradient);
   }
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V /*gradient*/, V buffer,
-                             V /*second*/) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V /*gradient*/, V buffer, V /*second*/) {
     return Descend(d, step, params, buffer);
   }
 };
 
 struct NesterovRule : MomentumRule {
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V buffer,
-                             V /*second*/) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V buffer, V /*second*/) {
     return Descend(d, step, params, ScaleThenAdd(d, step.momentum, buffer, gradient));
   }
 };
@@ -86,8 +83,7 @@ struct AdamRule {
     return ScaleThenAdd(d, step.beta2, square, hn::Mul(scaled, gradient));
   }
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V /*gradient*/, V mean,
-                             V square) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V /*gradient*/, V mean, V square) {
     const auto root = hn::Div(hn::Sqrt(square), hn::Set(d, step.root_of_correction));
     const auto denominator = hn::Add(root, hn::Set(d, step.epsilon));
     const auto scaled = hn::Mul(hn::Set(d, step.step_size), mean);
@@ -97,8 +93,7 @@ struct AdamRule {
 
 struct AdamWRule : AdamRule {
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V mean,
-                             V square) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V mean, V square) {
     const auto kept = hn::Mul(hn::Set(d, step.keep), params);
     return AdamRule::Params(d, step, kept, gradient, mean, square);
   }
@@ -112,8 +107,7 @@ struct AdagradRule : SgdRule {
     return hn::Add(sum, hn::Mul(gradient, gradient));
   }
   template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V sum,
-                             V /*second*/) {
+  static HWY_INLINE V Params(D d, const OptimizerStep& step, V params, V gradient, V sum, V /*second*/) {
     const auto denominator = hn::Add(hn::Sqrt(sum), hn::Set(d, step.epsilon));
     const auto scaled = hn::Mul(hn::Set(d, step.step_size), gradient);
     return hn::Sub(params, hn::Div(scaled, denominator));

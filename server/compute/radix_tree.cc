@@ -46,8 +46,7 @@ void RadixTree::Sum(Leaf leaf, float* sum, size_t size) {
   }
 }
 
-void RadixTree::SumNode(Leaf leaf, size_t first, size_t last, uint32_t level, float* sum,
-                        size_t size) {
+void RadixTree::SumNode(Leaf leaf, size_t first, size_t last, uint32_t level, float* sum, size_t size) {
   if (level == 0) {
     leaf(first, sum, size);
     return;

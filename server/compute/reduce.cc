@@ -27,8 +27,7 @@ bool RanksIncrease(absl::Span<const Contribution> contributions) {
 
 }  // namespace
 
-WeightedSumCursor::WeightedSumCursor(absl::Span<const Contribution> contributions)
-    : tree_(GroupsOf(contributions)) {
+WeightedSumCursor::WeightedSumCursor(absl::Span<const Contribution> contributions) : tree_(GroupsOf(contributions)) {
   const Contribution* previous = nullptr;
   for (const Contribution& contribution : contributions) {
     if (!Counts(contribution)) {
@@ -43,8 +42,7 @@ WeightedSumCursor::WeightedSumCursor(absl::Span<const Contribution> contribution
   group_begin_.push_back(inputs_.size());
 }
 
-internal::RadixTree::Indices WeightedSumCursor::GroupsOf(
-    absl::Span<const Contribution> contributions) {
+internal::RadixTree::Indices WeightedSumCursor::GroupsOf(absl::Span<const Contribution> contributions) {
   internal::Require(RanksIncrease(contributions), "contributions must be sorted by rank");
   internal::RadixTree::Indices groups;
   for (const Contribution& contribution : contributions) {
@@ -56,8 +54,8 @@ internal::RadixTree::Indices WeightedSumCursor::GroupsOf(
 }
 
 void WeightedSumCursor::Next(absl::Span<float> sum) {
-  tree_.Sum([this](size_t group, float* out, size_t size) { SumGroup(InputsOf(group), out, size); },
-            sum.data(), sum.size());
+  tree_.Sum([this](size_t group, float* out, size_t size) { SumGroup(InputsOf(group), out, size); }, sum.data(),
+            sum.size());
 }
 
 absl::Span<WeightedSumCursor::Input> WeightedSumCursor::InputsOf(size_t group) {

@@ -91,21 +91,16 @@ void SumCount(const std::byte* const* inputs, const float* weights, float* sum, 
   ForEachVector(size, SumBody<kCount>{Inputs<kCount>(inputs, weights), sum});
 }
 
-void SumScaledTarget(const std::byte* const* inputs, const float* weights, size_t count, float* sum,
-                     size_t size) {
+void SumScaledTarget(const std::byte* const* inputs, const float* weights, size_t count, float* sum, size_t size) {
   using Function = void (*)(const std::byte* const*, const float*, float*, size_t);
   static constexpr Function kByCount[] = {SumCount<1>, SumCount<2>, SumCount<3>, SumCount<4>,
                                           SumCount<5>, SumCount<6>, SumCount<7>, SumCount<8>};
   kByCount[count - 1](inputs, weights, sum, size);
 }
 
-void AddToTarget(const float* addend, float* sum, size_t size) {
-  ForEachVector(size, AddBody{addend, sum});
-}
+void AddToTarget(const float* addend, float* sum, size_t size) { ForEachVector(size, AddBody{addend, sum}); }
 
-void DivideAllTarget(float divisor, float* values, size_t size) {
-  ForEachVector(size, DivideBody{divisor, values});
-}
+void DivideAllTarget(float divisor, float* values, size_t size) { ForEachVector(size, DivideBody{divisor, values}); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lockstep::compute::internal
@@ -118,15 +113,12 @@ HWY_EXPORT(SumScaledTarget);
 HWY_EXPORT(AddToTarget);
 HWY_EXPORT(DivideAllTarget);
 
-void SumScaled(const std::byte* const* inputs, const float* weights, size_t count, float* sum,
-               size_t size) {
+void SumScaled(const std::byte* const* inputs, const float* weights, size_t count, float* sum, size_t size) {
   Require(count >= 1 && count <= kMaxFusedInputs, "SumScaled takes 1 to 8 inputs");
   HWY_DYNAMIC_DISPATCH(SumScaledTarget)(inputs, weights, count, sum, size);
 }
 
-void AddTo(const float* addend, float* sum, size_t size) {
-  HWY_DYNAMIC_DISPATCH(AddToTarget)(addend, sum, size);
-}
+void AddTo(const float* addend, float* sum, size_t size) { HWY_DYNAMIC_DISPATCH(AddToTarget)(addend, sum, size); }
 
 void DivideAll(float divisor, float* values, size_t size) {
   HWY_DYNAMIC_DISPATCH(DivideAllTarget)(divisor, values, size);

@@ -17,8 +17,7 @@ inline constexpr size_t kMaxFusedInputs = 8;
 // sum[i] = ((w[0]*in[0][i] + w[1]*in[1][i]) + w[2]*in[2][i]) + ..., in one pass.
 // `inputs` are `count` addresses (1 <= count <= kMaxFusedInputs) of `size` little-endian fp32
 // values each, without any alignment. `sum` must not overlap them.
-void SumScaled(const std::byte* const* inputs, const float* weights, size_t count, float* sum,
-               size_t size);
+void SumScaled(const std::byte* const* inputs, const float* weights, size_t count, float* sum, size_t size);
 
 // sum[i] = sum[i] + addend[i], for i < size.
 void AddTo(const float* addend, float* sum, size_t size);

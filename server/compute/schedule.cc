@@ -21,25 +21,22 @@ absl::Status Check(bool good, absl::string_view setting, absl::string_view expec
   if (good) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("schedule ", setting, ": expected ", expected, ", got ", got));
+  return absl::InvalidArgumentError(absl::StrCat("schedule ", setting, ": expected ", expected, ", got ", got));
 }
 
 absl::Status ValidateStep(const ScheduleOptions& options) {
-  absl::Status status =
-      Check(options.step_rounds >= 1, "step_rounds", "at least 1", options.step_rounds);
-  status.Update(Check(std::isfinite(options.gamma) && options.gamma > 0, "gamma",
-                      "a finite number > 0", options.gamma));
+  absl::Status status = Check(options.step_rounds >= 1, "step_rounds", "at least 1", options.step_rounds);
+  status.Update(
+      Check(std::isfinite(options.gamma) && options.gamma > 0, "gamma", "a finite number > 0", options.gamma));
   return status;
 }
 
 absl::Status ValidateCosine(const ScheduleOptions& options) {
   absl::Status status =
       Check(options.total_rounds > options.warmup_rounds, "total_rounds",
-            absl::StrCat("more than the ", options.warmup_rounds, " warmup_rounds"),
-            options.total_rounds);
-  status.Update(Check(std::isfinite(options.min_lr) && options.min_lr >= 0, "min_lr",
-                      "a finite number >= 0", options.min_lr));
+            absl::StrCat("more than the ", options.warmup_rounds, " warmup_rounds"), options.total_rounds);
+  status.Update(
+      Check(std::isfinite(options.min_lr) && options.min_lr >= 0, "min_lr", "a finite number >= 0", options.min_lr));
   return status;
 }
 
@@ -62,9 +59,7 @@ absl::StatusOr<ScheduleKind> ParseScheduleKind(absl::string_view name) {
   return internal::ParseName<ScheduleKind>("schedule", kKinds, name);
 }
 
-absl::string_view ScheduleKindName(ScheduleKind kind) {
-  return internal::NameOf<ScheduleKind>(kKinds, kind);
-}
+absl::string_view ScheduleKindName(ScheduleKind kind) { return internal::NameOf<ScheduleKind>(kKinds, kind); }
 
 absl::Status Validate(const ScheduleOptions& options) {
   switch (options.kind) {

@@ -53,7 +53,8 @@ absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
 
 absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const {
   const auto free = [&](const Seat& seat) {
-    return seat.state == SeatState::kAbsent || seat.state == SeatState::kLost || (Holds(seat) && seat.name == event.name);
+    return seat.state == SeatState::kAbsent || seat.state == SeatState::kLost ||
+           (Holds(seat) && seat.name == event.name);
   };
   if (event.rank) {
     const Seat& seat = seats_[event.rank->value()];
@@ -67,8 +68,8 @@ absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const
   if (at == seats_.end()) at = find(free);
   if (at != seats_.end()) return RankOf(*at);
   return absl::ResourceExhaustedError(absl::StrCat("all ", options_.workers, " ranks of run ", options_.run_id,
-                                                   " are held by live workers: there is no place for worker '", event.name,
-                                                   "'"));
+                                                   " are held by live workers: there is no place for worker '",
+                                                   event.name, "'"));
 }
 
 // The seat that this worker has left cleanly: it was restarted although its work is done.
@@ -104,8 +105,7 @@ void CoordinatorCore::Rejoin(Seat& seat, absl::Time now, CoordinatorEffects& eff
   if (seat.state == SeatState::kLost) seat.state = seat.defined ? SeatState::kActive : SeatState::kJoined;
   effects.push_back(WelcomeWorker{seat.incarnation, RankOf(seat)});
   const Member member{RankOf(seat), seat.incarnation};
-  const bool in_generation =
-      std::find(change_.members.begin(), change_.members.end(), member) != change_.members.end();
+  const bool in_generation = std::find(change_.members.begin(), change_.members.end(), member) != change_.members.end();
   if (state_ == RunState::kTraining && in_generation) Announce({seat.incarnation}, effects);
 }
 
@@ -121,15 +121,16 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
           .heard = now,
           .replacements = replacements};
   effects.push_back(WelcomeWorker{event.incarnation, rank});
-  effects.push_back(Note{absl::StrCat("worker '", event.name, "' holds rank ", rank.value(),
-                                      replacements == 0 ? "" : absl::StrCat(", its replacement number ", replacements))});
+  effects.push_back(
+      Note{absl::StrCat("worker '", event.name, "' holds rank ", rank.value(),
+                        replacements == 0 ? "" : absl::StrCat(", its replacement number ", replacements))});
 }
 
 void CoordinatorCore::Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects) {
   fenced_.insert(seat.incarnation);
-  effects.push_back(RefuseWorker{
-      seat.incarnation, absl::PermissionDeniedError(absl::StrCat("fenced: worker '", seat.name, "' no longer holds rank ",
-                                                                 RankOf(seat).value(), ": ", why))});
+  effects.push_back(RefuseWorker{seat.incarnation, absl::PermissionDeniedError(absl::StrCat(
+                                                       "fenced: worker '", seat.name, "' no longer holds rank ",
+                                                       RankOf(seat).value(), ": ", why))});
 }
 
 void CoordinatorCore::Vacate(Seat& seat) {
@@ -160,8 +161,8 @@ void CoordinatorCore::Step(const WorkerBeats& event, absl::Time now, Coordinator
   Seat* seat = FindHolder(event.incarnation);
   if (seat == nullptr) {
     if (fenced_.contains(event.incarnation)) {
-      effects.push_back(
-          RefuseWorker{event.incarnation, absl::PermissionDeniedError("fenced: another process holds this worker's rank")});
+      effects.push_back(RefuseWorker{event.incarnation,
+                                     absl::PermissionDeniedError("fenced: another process holds this worker's rank")});
     }
     return;
   }
@@ -186,7 +187,8 @@ void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, Coordinato
   MaybeChange(now, effects);
 }
 
-absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects, std::string& name) {
+absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects,
+                                   std::string& name) {
   if (event.rank.value() >= options_.workers) {
     return absl::InvalidArgumentError(
         absl::StrCat("there is no rank ", event.rank.value(), ": this run has ranks 0 to ", options_.workers - 1));
@@ -219,8 +221,8 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   };
   if (event.shard.value() >= options_.shards) {
     return refuse(absl::InvalidArgumentError(absl::StrCat("there is no shard ", event.shard.value(),
-                                                          ": this run has shards 0 to ", options_.shards - 1, " (--shards ",
-                                                          options_.shards, ")")));
+                                                          ": this run has shards 0 to ", options_.shards - 1,
+                                                          " (--shards ", options_.shards, ")")));
   }
   if (!event.run_id.empty() && event.run_id != options_.run_id) {
     return refuse(absl::AbortedError(absl::StrCat("shard ", event.shard.value(), " belongs to run ", event.run_id,
@@ -229,9 +231,9 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   ShardSeat& seat = shards_[event.shard.value()];
   const bool known = seat.present && seat.incarnation == event.incarnation;
   if (seat.present && !known) {
-    effects.push_back(RefuseShard{event.shard, seat.incarnation,
-                                  absl::PermissionDeniedError(absl::StrCat("fenced: a newer process serves as shard ",
-                                                                           event.shard.value()))});
+    effects.push_back(RefuseShard{
+        event.shard, seat.incarnation,
+        absl::PermissionDeniedError(absl::StrCat("fenced: a newer process serves as shard ", event.shard.value()))});
     effects.push_back(Note{absl::StrCat("shard ", event.shard.value(), " has been restarted")});
   }
   seat = {.present = true, .incarnation = event.incarnation, .address = event.address};
@@ -286,9 +288,11 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
 
 void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects) {
   const size_t s = event.shard.value();
-  if (state_ != RunState::kInstalling || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
+  if (state_ != RunState::kInstalling || event.generation != generation_ || change_.shards[s] != event.incarnation)
+    return;
   if (!event.error.empty()) {
-    return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; the run must start again"), now, effects);
+    return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; the run must start again"), now,
+               effects);
   }
   change_.installed[s] = true;
   if (std::find(change_.installed.begin(), change_.installed.end(), false) != change_.installed.end()) return;

@@ -6,17 +6,19 @@
 //     -> training:   Announce(g) to every member
 //     -> done, when every rank has left; or failed, when a version that workers hold cannot be restored
 //
-// A new change starts whenever the members or a shard's incarnation differ from those of the newest change; it may overtake
-// one that is under way. Generation numbers only grow.
+// A new change starts whenever the members or a shard's incarnation differ from those of the newest change; it may
+// overtake one that is under way. Generation numbers only grow.
 //
 // Invariants:
 //   1. At most one incarnation holds a rank; one that lost it is fenced for ever.
 //   2. Workers learn a generation only when every shard has installed it (design.md, section 4, rule b).
 //   3. A version that shards completed in different generations is undone (rule c).
-//   4. A worker whose lease has expired keeps its rank until somebody takes it: the round waits for it or its replacement,
+//   4. A worker whose lease has expired keeps its rank until somebody takes it: the round waits for it or its
+//   replacement,
 //      and it goes on as if nothing had been when it wakes before.
 //
-// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is given.
+// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is
+// given.
 #ifndef LOCKSTEP_SERVER_CORE_COORDINATOR_H_
 #define LOCKSTEP_SERVER_CORE_COORDINATOR_H_
 
@@ -143,8 +145,8 @@ enum class SeatState {
   kAbsent,  // nobody holds the rank
   kJoined,  // has not defined the model yet
   kActive,
-  kLost,    // its lease has expired
-  kLeft,    // left cleanly
+  kLost,  // its lease has expired
+  kLeft,  // left cleanly
 };
 
 // A rank and who holds it.

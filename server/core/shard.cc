@@ -44,8 +44,9 @@ absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {
                                             mine == 0 ? "none" : absl::StrCat(mine - 1)));
   }
   if (mine > resume + 1 || (mine == resume + 1 && !tentative_)) {
-    return absl::DataLossError(absl::StrCat("version ", mine - 1, " is committed, but another shard can only resume at round ",
-                                            resume, ": it has lost its memory"));
+    return absl::DataLossError(absl::StrCat("version ", mine - 1,
+                                            " is committed, but another shard can only resume at round ", resume,
+                                            ": it has lost its memory"));
   }
   return absl::OkStatus();
 }
@@ -70,7 +71,8 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
   effects.push_back(AnswerInstalled{.generation = event.generation, .status = absl::OkStatus()});
 }
 
-// Takes back what lies beyond version resume - 1: the blocks closed in a round that is not complete, or a whole version.
+// Takes back what lies beyond version resume - 1: the blocks closed in a round that is not complete, or a whole
+// version.
 void ShardCore::UndoBeyond(Round resume, ShardEffects& effects) {
   UndoBlocks undo;
   const bool whole_version = next_ > resume;
@@ -120,9 +122,10 @@ void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effect
                   effects);
   }
   if (event.next > next_) {
-    return Reject(absl::FailedPreconditionError(absl::StrCat("the worker holds version ", event.next.value() - 1,
-                                                             ", but round ", next_.value(), " is still being collected here")),
-                  effects);
+    return Reject(
+        absl::FailedPreconditionError(absl::StrCat("the worker holds version ", event.next.value() - 1, ", but round ",
+                                                   next_.value(), " is still being collected here")),
+        effects);
   }
   worker->attached.resize(event.connections, false);
   worker->attached[event.connection] = true;
@@ -176,11 +179,11 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
   }
   Worker* worker = Find(who.rank);
   if (generation > installed_ || worker == nullptr || worker->member.incarnation != who.incarnation) {
-    Reject(absl::PermissionDeniedError(absl::StrCat("fenced: rank ", who.rank.value(), " incarnation ",
-                                                    who.incarnation.value(), " is no member of generation ",
-                                                    installed_.value(), " (the frame says generation ",
-                                                    generation.value(), ")")),
-           effects);
+    Reject(
+        absl::PermissionDeniedError(absl::StrCat(
+            "fenced: rank ", who.rank.value(), " incarnation ", who.incarnation.value(), " is no member of generation ",
+            installed_.value(), " (the frame says generation ", generation.value(), ")")),
+        effects);
     return nullptr;
   }
   if (round < next_) {
@@ -196,10 +199,10 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
     return nullptr;
   }
   if (!std::isfinite(weight) || weight < 0 || (worker->begun && weight != worker->weight)) {
-    Reject(absl::InvalidArgumentError(
-               absl::StrCat("rank ", who.rank.value(), " gave weight ", weight, " in round ", round.value(), "; expected ",
-                            worker->begun ? absl::StrCat(worker->weight, " as in its other blocks of this round")
-                                          : "a finite number that is not negative")),
+    Reject(absl::InvalidArgumentError(absl::StrCat(
+               "rank ", who.rank.value(), " gave weight ", weight, " in round ", round.value(), "; expected ",
+               worker->begun ? absl::StrCat(worker->weight, " as in its other blocks of this round")
+                             : "a finite number that is not negative")),
            effects);
     return nullptr;
   }
@@ -230,9 +233,9 @@ void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects&
   Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
   if (worker == nullptr) return;
   if (!slots_.empty() && (event.weight != 0 || event.round == Round(0))) {
-    return Reject(absl::InvalidArgumentError(absl::StrCat("rank ", event.who.rank.value(), " sent no payload for round ",
-                                                          event.round.value(), " with weight ", event.weight,
-                                                          "; only weight 0 may come without")),
+    return Reject(absl::InvalidArgumentError(
+                      absl::StrCat("rank ", event.who.rank.value(), " sent no payload for round ", event.round.value(),
+                                   " with weight ", event.weight, "; only weight 0 may come without")),
                   effects);
   }
   if (worker->arrived != absl::InfinitePast()) {

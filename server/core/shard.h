@@ -12,13 +12,15 @@
 //   1. A block is reduced at most once per (generation, round), from exactly one contribution of each contributor.
 //   2. What it takes to undo a round is kept until the round is committed; a committed round is never undone.
 //   3. A shard that has not been given an Install for this incarnation serves nothing (design.md, section 4, rule a).
-//   4. The answer to Seal comes after every reduction that was under way has ended, so that nothing computes during Install.
+//   4. The answer to Seal comes after every reduction that was under way has ended, so that nothing computes during
+//   Install.
 //
 // Round 0 brings the initial values: its only contributor is the lowest rank, and "reducing" is taking its payload.
 //
 // Effects are returned in the order in which they must be started; see Effect for which must be finished before which.
 //
-// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is given.
+// Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is
+// given.
 #ifndef LOCKSTEP_SERVER_CORE_SHARD_H_
 #define LOCKSTEP_SERVER_CORE_SHARD_H_
 
@@ -119,7 +121,8 @@ struct SumGroup {
 };
 
 // Reduce the kept payloads (or, if `grouped`, the group sums) of the contributors and compute the block of version
-// `round` into fresh memory; then give BlockReduced. Contributors with weight 0 have no payload or one that does not count.
+// `round` into fresh memory; then give BlockReduced. Contributors with weight 0 have no payload or one that does not
+// count.
 struct ReduceBlock {
   Round round;
   Slot slot;
@@ -250,9 +253,9 @@ class ShardCore {
     bool contributes = false;  // to the round in progress
     bool begun = false;        // something of its contribution has come; `weight` is known
     float weight = 0;
-    uint32_t received = 0;  // blocks
-    absl::Time arrived = absl::InfinitePast();      // when the contribution was whole
-    std::vector<bool> attached;                     // per connection
+    uint32_t received = 0;                      // blocks
+    absl::Time arrived = absl::InfinitePast();  // when the contribution was whole
+    std::vector<bool> attached;                 // per connection
   };
   struct Group {
     uint32_t size = 0;  // contributors
@@ -293,17 +296,17 @@ class ShardCore {
     std::vector<Rank> participants;
   };
 
-  Round next_;          // round in progress
-  Completion newest_;   // of version next_ - 1
-  Completion before_;   // of version next_ - 2, while tentative_
+  Round next_;         // round in progress
+  Completion newest_;  // of version next_ - 1
+  Completion before_;  // of version next_ - 2, while tentative_
   bool tentative_ = false;
 
-  std::vector<Worker> workers_;     // members, ascending by rank
-  std::vector<Group> groups_;       // by rank / 8
+  std::vector<Worker> workers_;  // members, ascending by rank
+  std::vector<Group> groups_;    // by rank / 8
   uint32_t contributors_ = 0;
-  uint32_t whole_ = 0;              // contributors whose contribution is whole
+  uint32_t whole_ = 0;  // contributors whose contribution is whole
   std::vector<SlotState> slots_;
-  std::vector<bool> received_;      // [slot][worker]
+  std::vector<bool> received_;  // [slot][worker]
   uint32_t closed_ = 0;
 
   absl::Time completed_at_ = absl::InfinitePast();

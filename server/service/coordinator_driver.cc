@@ -82,7 +82,8 @@ void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, co
   stream->joined_ = true;
   stream->incarnation_ = Incarnation(join.incarnation());
   workers_[stream->incarnation_] = stream;
-  core::WorkerJoins event{.incarnation = stream->incarnation_, .name = join.name(), .rank = {}, .run_id = join.run_id()};
+  core::WorkerJoins event{
+      .incarnation = stream->incarnation_, .name = join.name(), .rank = {}, .run_id = join.run_id()};
   if (join.has_rank()) event.rank = Rank(join.rank());
   StepLocked(event, actions);
 }
@@ -175,9 +176,9 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   if (hello.shard_index() >= shards_.size()) {
     const size_t shards = shards_.size();
     actions.push_back([stream, shards, index = hello.shard_index()] {
-      stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
-                     absl::StrCat("there is no shard ", index, ": this run has shards 0 to ", shards - 1, " (--shards ",
-                                  shards, ")")});
+      stream->Close(
+          {grpc::StatusCode::INVALID_ARGUMENT, absl::StrCat("there is no shard ", index, ": this run has shards 0 to ",
+                                                            shards - 1, " (--shards ", shards, ")")});
     });
     return;
   }
@@ -199,7 +200,8 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
              actions);
 }
 
-void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Actions& actions) {
+void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message,
+                                          Actions& actions) {
   if (message.has_sealed()) {
     StepLocked(core::ShardSealed{.shard = stream.shard_,
                                  .incarnation = stream.incarnation_,

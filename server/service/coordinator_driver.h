@@ -1,5 +1,5 @@
-// CoordinatorDriver: joins the coordinator's decisions (core::CoordinatorCore) and its streams to workers and shards. It
-// owns the lock and reads the clock; like ShardDriver, it steps under the lock and sends without it.
+// CoordinatorDriver: joins the coordinator's decisions (core::CoordinatorCore) and its streams to workers and shards.
+// It owns the lock and reads the clock; like ShardDriver, it steps under the lock and sends without it.
 //
 // Thread-safety: all of it. Nothing blocks but WaitUntilEnded.
 #ifndef LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_

@@ -25,9 +25,9 @@ class CoordinatorLink {
   // Sends to the coordinator, or drops the message when there is no stream: the coordinator asks again.
   void Send(v1::ShardMessage message);
 
-  // Keeps the stream up and reports several times a second, until the run is over. OK: every worker has left. ABORTED: the
-  // run has failed, or there is another run now. PERMISSION_DENIED, INVALID_ARGUMENT: this shard has no place in the run.
-  // CANCELLED: Stop was called.
+  // Keeps the stream up and reports several times a second, until the run is over. OK: every worker has left. ABORTED:
+  // the run has failed, or there is another run now. PERMISSION_DENIED, INVALID_ARGUMENT: this shard has no place in
+  // the run. CANCELLED: Stop was called.
   absl::Status Run();
 
   // Makes Run return soon.
@@ -37,10 +37,10 @@ class CoordinatorLink {
   class Stream;
   // What the newest stream has come to.
   struct End {
-    bool finished = false;     // the coordinator said that the run is over
-    std::string failure;       // and why, if it failed
-    bool closed = false;       // the stream is gone
-    absl::Status status;       // with this
+    bool finished = false;  // the coordinator said that the run is over
+    std::string failure;    // and why, if it failed
+    bool closed = false;    // the stream is gone
+    absl::Status status;    // with this
   };
 
   std::shared_ptr<Stream> Open();

@@ -91,8 +91,8 @@ grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const st
     const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                              status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (unreachable) {
-      status = {grpc::StatusCode::UNAVAILABLE,
-                absl::StrCat("this shard is up, but cannot reach the coordinator at ", address, ": ", status.error_message())};
+      status = {grpc::StatusCode::UNAVAILABLE, absl::StrCat("this shard is up, but cannot reach the coordinator at ",
+                                                            address, ": ", status.error_message())};
     }
     reactor->Finish(status);
   });

@@ -22,7 +22,8 @@ class ShardService final
   explicit ShardService(ShardDriver* driver) : driver_(driver) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext*) override;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext*, const grpc::ByteBuffer* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext*,
+                                                   const grpc::ByteBuffer* request) override;
 
  private:
   ShardDriver* const driver_;

@@ -146,7 +146,9 @@ class Describer {
     shard->set_shard_index(index);
     shard->set_address(core_.shards()[index].address);
     const bool present = core_.shards()[index].present;
-    shard->set_state(!present ? v1::ShardStatus::ABSENT : Silent(index) ? v1::ShardStatus::SILENT : v1::ShardStatus::UP);
+    shard->set_state(!present        ? v1::ShardStatus::ABSENT
+                     : Silent(index) ? v1::ShardStatus::SILENT
+                                     : v1::ShardStatus::UP);
     shard->set_generation(reported.report.generation());
     shard->set_has_version(reported.report.next_round() > 0);
     if (shard->has_version()) shard->set_version(reported.report.next_round() - 1);
@@ -182,8 +184,8 @@ class Describer {
       const absl::Duration silent = now_ - std::max(shards_[s].at, core_.state_since());
       AddShard(s, silent, absl::StrCat("silent: no report for ", Age(silent)));
     } else if (asked && now_ - core_.state_since() > kWorthTelling) {
-      AddShard(s, now_ - core_.state_since(), absl::StrCat("has not answered the change to generation ",
-                                                           core_.generation().value()));
+      AddShard(s, now_ - core_.state_since(),
+               absl::StrCat("has not answered the change to generation ", core_.generation().value()));
     }
   }
 
@@ -202,12 +204,14 @@ class Describer {
     const absl::Duration waiting = training ? wait : now_ - core_.state_since();
     switch (worker.state()) {
       case v1::WorkerStatus::ABSENT:
-        return AddWorker(worker, std::max(waiting, now_ - core_.state_since()), "nobody holds this rank: start a worker");
+        return AddWorker(worker, std::max(waiting, now_ - core_.state_since()),
+                         "nobody holds this rank: start a worker");
       case v1::WorkerStatus::JOINED:
         return AddWorker(worker, now_ - seat.since, "has joined, but not defined the model yet");
       case v1::WorkerStatus::LOST:
-        return AddWorker(worker, std::max(wait, now_ - seat.heard),
-                         absl::StrCat("lost: no heartbeat for ", Age(now_ - seat.heard), "; it or a replacement must come"));
+        return AddWorker(
+            worker, std::max(wait, now_ - seat.heard),
+            absl::StrCat("lost: no heartbeat for ", Age(now_ - seat.heard), "; it or a replacement must come"));
       case v1::WorkerStatus::SILENT:
         return AddWorker(worker, std::max(wait, now_ - seat.heard),
                          absl::StrCat("silent: no heartbeat for ", Age(now_ - seat.heard)));
@@ -234,7 +238,8 @@ class Describer {
     const double lease = absl::ToDoubleSeconds(core_.options().lease);
     bool healthy = core_.state() == RunState::kTraining || core_.state() == RunState::kDone;
     for (const v1::WaitingFor& wait : status_.waiting_for()) healthy = healthy && wait.since_seconds() <= lease;
-    for (const v1::WorkerStatus& worker : status_.workers()) healthy = healthy && worker.state() != v1::WorkerStatus::LOST;
+    for (const v1::WorkerStatus& worker : status_.workers())
+      healthy = healthy && worker.state() != v1::WorkerStatus::LOST;
     status_.set_healthy(healthy);
     status_.set_summary(Summary());
   }
@@ -246,7 +251,8 @@ class Describer {
     if (status_.waiting_for().empty()) return doing;
     std::vector<std::string> names;
     for (const v1::WaitingFor& wait : status_.waiting_for()) {
-      names.push_back(wait.has_rank() ? absl::StrCat("rank ", wait.rank()) : absl::StrCat("shard ", wait.shard_index()));
+      names.push_back(wait.has_rank() ? absl::StrCat("rank ", wait.rank())
+                                      : absl::StrCat("shard ", wait.shard_index()));
     }
     constexpr size_t kMostNames = 4;
     const size_t more = names.size() > kMostNames ? names.size() - kMostNames : 0;
@@ -260,12 +266,14 @@ class Describer {
       case RunState::kWaitingForShards:
         return "waiting for shards to come";
       case RunState::kWaitingForWorkers:
-        return core_.generation() == Generation(0) ? "waiting for workers to join" : "waiting for a rank to be taken again";
+        return core_.generation() == Generation(0) ? "waiting for workers to join"
+                                                   : "waiting for a rank to be taken again";
       case RunState::kSealing:
       case RunState::kInstalling:
         return absl::StrCat("changing to generation ", core_.generation().value());
       default:
-        return status_.round() == 0 ? "receiving the initial values" : absl::StrCat("training, round ", status_.round());
+        return status_.round() == 0 ? "receiving the initial values"
+                                    : absl::StrCat("training, round ", status_.round());
     }
   }
 

@@ -178,8 +178,8 @@ void ShardDriver::OnFrame(const std::shared_ptr<ExchangeStream>& stream, grpc::B
 
 absl::Status ShardDriver::CheckAttachLocked(const v1::FrameHeader& header) const {
   if (run_id_.empty() || header.run_id() != run_id_) {
-    return absl::PermissionDeniedError(absl::StrCat("this shard serves run '", run_id_, "', but the worker belongs to run '",
-                                                    header.run_id(), "'"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("this shard serves run '", run_id_, "', but the worker belongs to run '", header.run_id(), "'"));
   }
   if (header.connections() == 0 || header.connections() > kMaxConnections ||
       header.connection() >= header.connections()) {
@@ -238,7 +238,8 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
     }
   }
   if (context.work.empty()) {
-    const bool mine = header.block() < layout_->blocks().size() && layout_->block(BlockIndex(header.block())).shard == index_;
+    const bool mine =
+        header.block() < layout_->blocks().size() && layout_->block(BlockIndex(header.block())).shard == index_;
     if (!mine) {
       context.work.push_back(Reject{
           stream, absl::InvalidArgumentError(absl::StrCat("block ", header.block(), " came, but shard ", index_.value(),
@@ -309,7 +310,8 @@ void ShardDriver::PlanLocked(const core::SumGroup& effect, Context& context) {
 }
 
 void ShardDriver::PlanLocked(const core::ReduceBlock& effect, Context& context) {
-  Reduce reduce{.round = effect.round, .slot = effect.slot, .grouped = effect.grouped, .payloads = {}, .group_sums = {}};
+  Reduce reduce{
+      .round = effect.round, .slot = effect.slot, .grouped = effect.grouped, .payloads = {}, .group_sums = {}};
   double total = 0;
   for (const core::Weighted& contributor : effect.contributors) total += contributor.weight;
   reduce.total_weight = static_cast<float>(total);

@@ -3,12 +3,12 @@
 //
 //   event -> lock { core.Step; plan: turn effects into work that holds references to all it needs } -> unlock -> work
 //
-// Work is sending frames, computing blocks and answering the coordinator; it never runs under the lock, and what it ends
-// with (BlockReduced, GroupSummed) comes back as an event. Frames of different threads may be queued in any order: they name
-// their generation and version, and receivers do not depend on their order.
+// Work is sending frames, computing blocks and answering the coordinator; it never runs under the lock, and what it
+// ends with (BlockReduced, GroupSummed) comes back as an event. Frames of different threads may be queued in any order:
+// they name their generation and version, and receivers do not depend on their order.
 //
-// Lock order: ShardDriver::mutex_ before a stream's own. Thread-safety: all of it. Nothing blocks for long: a computation
-// runs on the thread that brought the last contribution.
+// Lock order: ShardDriver::mutex_ before a stream's own. Thread-safety: all of it. Nothing blocks for long: a
+// computation runs on the thread that brought the last contribution.
 #ifndef LOCKSTEP_SERVER_SERVICE_SHARD_DRIVER_H_
 #define LOCKSTEP_SERVER_SERVICE_SHARD_DRIVER_H_
 
@@ -154,7 +154,8 @@ class ShardDriver {
   void PlanLocked(const core::AnswerInstalled& effect, Context& context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendToLocked(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  grpc::ByteBuffer BlockMessage(Generation generation, Version version, Slot slot, const storage::BufferRef& block) const;
+  grpc::ByteBuffer BlockMessage(Generation generation, Version version, Slot slot,
+                                const storage::BufferRef& block) const;
   std::vector<KeptPayload> TakeKeptLocked(Slot slot, const std::vector<core::Weighted>& contributors)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteCompletedLocked(WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -177,16 +178,17 @@ class ShardDriver {
   mutable absl::Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
   core::ShardCore core_ ABSL_GUARDED_BY(mutex_);
-  // Made by the first Install and never replaced; read without the lock once an attached stream proves that they are there.
+  // Made by the first Install and never replaced; read without the lock once an attached stream proves that they are
+  // there.
   std::unique_ptr<const BlockLayout> layout_;
   std::unique_ptr<storage::BlockStore> store_;
-  uint32_t ranks_ ABSL_GUARDED_BY(mutex_) = 0;                      // of the run: its number of workers
-  std::vector<wire::Slices> kept_ ABSL_GUARDED_BY(mutex_);          // [slot][rank]
+  uint32_t ranks_ ABSL_GUARDED_BY(mutex_) = 0;                          // of the run: its number of workers
+  std::vector<wire::Slices> kept_ ABSL_GUARDED_BY(mutex_);              // [slot][rank]
   std::vector<storage::BufferRef> group_sums_ ABSL_GUARDED_BY(mutex_);  // [slot][group]
   uint64_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<std::pair<Rank, uint32_t>, std::shared_ptr<ExchangeStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::vector<WaitingPull> pulls_ ABSL_GUARDED_BY(mutex_);
-  Round seen_round_ ABSL_GUARDED_BY(mutex_);  // core_.next_round() after the last event
+  Round seen_round_ ABSL_GUARDED_BY(mutex_);                         // core_.next_round() after the last event
   std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);  // not reported yet
 };
 

@@ -4,13 +4,13 @@
 //                  v-1         v          v+1
 //
 // Compute makes the block of the next version in fresh memory and touches nothing that others see; Publish makes it the
-// current one; Undo takes it back; Commit lets go of what undoing would need. The optimizer state is that of the version
-// before the newest one: the newest round's effective gradient waits beside it ("pending") and is folded in when the next
-// round is computed, because only then is the newest version sure to be committed.
+// current one; Undo takes it back; Commit lets go of what undoing would need. The optimizer state is that of the
+// version before the newest one: the newest round's effective gradient waits beside it ("pending") and is folded in
+// when the next round is computed, because only then is the newest version sure to be committed.
 //
-// Thread-safety: the caller serialises everything per slot (the core's states do that: a slot that is being reduced is not
-// published, undone or reduced); different slots may be computed at the same time. Commit touches all slots' `previous`,
-// which Compute does not.
+// Thread-safety: the caller serialises everything per slot (the core's states do that: a slot that is being reduced is
+// not published, undone or reduced); different slots may be computed at the same time. Commit touches all slots'
+// `previous`, which Compute does not.
 #ifndef LOCKSTEP_SERVER_STORAGE_BLOCK_STORE_H_
 #define LOCKSTEP_SERVER_STORAGE_BLOCK_STORE_H_
 

@@ -27,9 +27,8 @@ BufferRef BufferPool::Take(size_t elements) {
   }
   if (buffer == nullptr) buffer = std::make_unique<Buffer>(elements);
   buffer->checksum.reset();
-  return BufferRef(buffer.release(), [pool = shared_from_this()](Buffer* used) {
-    pool->Return(std::unique_ptr<Buffer>(used));
-  });
+  return BufferRef(buffer.release(),
+                   [pool = shared_from_this()](Buffer* used) { pool->Return(std::unique_ptr<Buffer>(used)); });
 }
 
 void BufferPool::Return(std::unique_ptr<Buffer> buffer) {

@@ -1,7 +1,7 @@
 // Blocks of floats that are used again: a fresh allocation of this size would fault in every page at each round.
 //
-// A Buffer is counted by its BufferRefs; when the last goes (the last send of its bytes included), its memory returns to the
-// pool. So a block that is being sent is never written over: whoever wants to write takes another buffer.
+// A Buffer is counted by its BufferRefs; when the last goes (the last send of its bytes included), its memory returns
+// to the pool. So a block that is being sent is never written over: whoever wants to write takes another buffer.
 //
 // Thread-safety: all of it; a Buffer's contents are the business of who holds it.
 #ifndef LOCKSTEP_SERVER_STORAGE_BUFFER_POOL_H_

@@ -41,7 +41,8 @@ TEST_P(RoundTest, Train_AnyShape_EqualsSequentialReference) {
   for (uint32_t w = 0; w < shape.workers; ++w) {
     threads.emplace_back([&, w] {
       statuses[w] = Train(
-          tiny, {.coordinator = cluster.coordinator(), .name = absl::StrCat("w", w), .rounds = 8, .weight = weight}, values[w]);
+          tiny, {.coordinator = cluster.coordinator(), .name = absl::StrCat("w", w), .rounds = 8, .weight = weight},
+          values[w]);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -54,8 +55,8 @@ TEST_P(RoundTest, Train_AnyShape_EqualsSequentialReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RoundTest,
-                         ::testing::Values(Shape{1, 1, 1, 0}, Shape{2, 1, 2, 1000}, Shape{4, 2, 2, 512}, Shape{3, 8, 3, 0},
-                                           Shape{5, 3, 1, 4096}));
+                         ::testing::Values(Shape{1, 1, 1, 0}, Shape{2, 1, 2, 1000}, Shape{4, 2, 2, 512},
+                                           Shape{3, 8, 3, 0}, Shape{5, 3, 1, 4096}));
 
 TEST(RestartTest, Worker_CrashesAndReturnsByName_SameBits) {
   Cluster cluster({.shards = 2, .workers = 3, .flags = {absl::StrCat("--lr=", kLr)}});

@@ -71,9 +71,7 @@ Tiny::Values Tiny::Reference(uint32_t workers, uint64_t rounds, float lr,
   return parameters;
 }
 
-std::vector<absl::Span<const float>> ConstSpans(const Tiny::Values& values) {
-  return {values.begin(), values.end()};
-}
+std::vector<absl::Span<const float>> ConstSpans(const Tiny::Values& values) { return {values.begin(), values.end()}; }
 
 std::vector<absl::Span<float>> Spans(Tiny::Values& values) {
   std::vector<absl::Span<float>> spans;
@@ -94,7 +92,8 @@ absl::Status Train(const Tiny& tiny, const TrainOptions& options, Tiny::Values& 
     const float weight = options.weight(rank, round);
     auto result = (*worker)->PushPull(ConstSpans(gradient), weight, Spans(values), absl::Seconds(60));
     if (!result.ok()) return result.status();
-    if (result->version != round) return absl::InternalError(absl::StrCat("got version ", result->version, " in round ", round));
+    if (result->version != round)
+      return absl::InternalError(absl::StrCat("got version ", result->version, " in round ", round));
   }
   return (*worker)->Leave();
 }

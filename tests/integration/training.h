@@ -13,7 +13,8 @@
 
 namespace lockstep::testing {
 
-// A model of a few tensors, none a multiple of the others, whose values and gradients are pure functions of their place.
+// A model of a few tensors, none a multiple of the others, whose values and gradients are pure functions of their
+// place.
 class Tiny {
  public:
   explicit Tiny(std::vector<int64_t> sizes = {1000, 7, 40000, 1});
@@ -23,9 +24,10 @@ class Tiny {
   Values Initial() const;
   // The gradient of `rank` in `round` at `parameters`.
   Values Gradient(uint32_t rank, uint64_t round, const Values& parameters) const;
-  // Parameters after `rounds` rounds of plain SGD with learning rate `lr`, all `workers` contributing with `weight`s: a dumb
-  // sequential reference.
-  Values Reference(uint32_t workers, uint64_t rounds, float lr, const std::function<float(uint32_t, uint64_t)>& weight) const;
+  // Parameters after `rounds` rounds of plain SGD with learning rate `lr`, all `workers` contributing with `weight`s: a
+  // dumb sequential reference.
+  Values Reference(uint32_t workers, uint64_t rounds, float lr,
+                   const std::function<float(uint32_t, uint64_t)>& weight) const;
 
  private:
   ModelSpec model_;

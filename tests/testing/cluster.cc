@@ -117,8 +117,7 @@ void Cluster::RestartShard(uint32_t index) {
 }
 
 v1::Status Cluster::Status() const {
-  const auto control =
-      v1::Control::NewStub(grpc::CreateChannel(addresses_[0], grpc::InsecureChannelCredentials()));
+  const auto control = v1::Control::NewStub(grpc::CreateChannel(addresses_[0], grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   context.set_wait_for_ready(true);
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));

@@ -1,5 +1,5 @@
-// LentMemory: the caller's arrays while a call is under way: gRPC and our own threads borrow pieces of them, and the call may
-// not return before every piece is back.
+// LentMemory: the caller's arrays while a call is under way: gRPC and our own threads borrow pieces of them, and the
+// call may not return before every piece is back.
 //
 // Thread-safety: all of it. A shared_ptr keeps it alive until the last piece is back.
 #ifndef LOCKSTEP_WORKER_CLIENT_LENT_MEMORY_H_

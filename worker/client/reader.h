@@ -1,7 +1,7 @@
 // Reader: one consistent version of the model, for processes that only read (evaluation, export, fingerprints).
 //
-// It names a version a little ahead of training; every shard hands that version's blocks over when it completes it and lets
-// them go. Training is never held up.
+// It names a version a little ahead of training; every shard hands that version's blocks over when it completes it and
+// lets them go. Training is never held up.
 //
 // Thread-safety: one call at a time.
 #ifndef LOCKSTEP_WORKER_CLIENT_READER_H_
@@ -33,13 +33,13 @@ struct Snapshot {
 
 class Reader {
  public:
-  // `endpoint` is the address of any shard. Blocks for at most `timeout` until it answers. UNAVAILABLE when it does not,
-  // FAILED_PRECONDITION when the run has no model yet.
+  // `endpoint` is the address of any shard. Blocks for at most `timeout` until it answers. UNAVAILABLE when it does
+  // not, FAILED_PRECONDITION when the run has no model yet.
   static absl::StatusOr<std::unique_ptr<Reader>> Open(const std::string& endpoint, absl::Duration timeout);
   ~Reader();
 
-  // Reads `version`, or the newest. Blocks until every shard has completed it, for at most `timeout`. OUT_OF_RANGE: that
-  // version is gone (the message says which is the newest). DEADLINE_EXCEEDED: says which shard it waited for.
+  // Reads `version`, or the newest. Blocks until every shard has completed it, for at most `timeout`. OUT_OF_RANGE:
+  // that version is gone (the message says which is the newest). DEADLINE_EXCEEDED: says which shard it waited for.
   absl::StatusOr<Snapshot> Pull(std::optional<uint64_t> version, absl::Duration timeout);
 
  private:

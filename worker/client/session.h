@@ -91,8 +91,8 @@ struct SendContribution {
 };
 // Write the block that has just come to the caller's memory, then give BlockStored.
 struct StoreBlock {};
-// The worker holds `version` on every shard. A contribution to round `version` is settled: it counted if the worker's rank
-// is among the participants.
+// The worker holds `version` on every shard. A contribution to round `version` is settled: it counted if the worker's
+// rank is among the participants.
 struct VersionHeld {
   Version version;
   std::vector<Rank> participants;

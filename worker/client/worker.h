@@ -1,10 +1,11 @@
 // Worker: a training process's place in a run. This is the library that training loops use.
 //
 //   auto worker = Worker::Join({.coordinator = "127.0.0.1:7000", .name = "worker-0"});      // waits for a place
-//   auto start = (*worker)->Define(model, parameters);                                      // rank 0's values; all get them
-//   for (uint64_t round = start->version + 1; round <= rounds; ++round) {
+//   auto start = (*worker)->Define(model, parameters);                                      // rank 0's values; all get
+//   them for (uint64_t round = start->version + 1; round <= rounds; ++round) {
 //     ... gradients from parameters ...
-//     auto result = (*worker)->PushPull(gradients, samples, parameters);                    // the next version, on all shards
+//     auto result = (*worker)->PushPull(gradients, samples, parameters);                    // the next version, on all
+//     shards
 //   }
 //   (*worker)->Leave();
 //
@@ -14,12 +15,12 @@
 // replaced): it fetches what is missing and sends the same contribution again. PushPull returns only when the round is
 // committed on every shard, and tells whose contributions made it.
 //
-// Memory: gradients and parameters stay the caller's. Gradients are sent from where they are, without a copy; parameters are
-// written where they should be. From the start of a call until its result both belong to the call: do not touch them. After
-// an error the contents of the parameters are undefined.
+// Memory: gradients and parameters stay the caller's. Gradients are sent from where they are, without a copy;
+// parameters are written where they should be. From the start of a call until its result both belong to the call: do
+// not touch them. After an error the contents of the parameters are undefined.
 //
-// Thread-safety: one call at a time; status questions (rank, version, ...) from any thread. Callbacks run on a thread of the
-// library and must not call back into the Worker, nor block.
+// Thread-safety: one call at a time; status questions (rank, version, ...) from any thread. Callbacks run on a thread
+// of the library and must not call back into the Worker, nor block.
 #ifndef LOCKSTEP_WORKER_CLIENT_WORKER_H_
 #define LOCKSTEP_WORKER_CLIENT_WORKER_H_
 
@@ -44,10 +45,10 @@ using GradientSpans = absl::Span<const absl::Span<const float>>;
 using ParameterSpans = absl::Span<const absl::Span<float>>;
 
 struct JoinOptions {
-  std::string coordinator = {};     // "host:port" of shard 0
-  std::string name = {};            // unique among the workers; a restarted process of the same name takes its rank back
-  std::optional<Rank> rank = {};    // absent: the coordinator gives one
-  std::string run_id = {};          // empty: whatever run the coordinator has
+  std::string coordinator = {};   // "host:port" of shard 0
+  std::string name = {};          // unique among the workers; a restarted process of the same name takes its rank back
+  std::optional<Rank> rank = {};  // absent: the coordinator gives one
+  std::string run_id = {};        // empty: whatever run the coordinator has
   absl::Duration timeout = absl::InfiniteDuration();  // to find the coordinator and get a rank
 };
 
@@ -59,49 +60,50 @@ struct RoundResult {
 };
 
 // Error codes of all calls:
-//   PERMISSION_DENIED   fenced: another process holds the rank now, or it was evicted, or this is another run. End the process.
-//   INVALID_ARGUMENT    the model, a size or a weight is wrong; says what was expected. The run of the others goes on.
-//   DEADLINE_EXCEEDED   says who is missing. The round goes on: wait again (Wait), or give up (destroy the Worker).
-//   RESOURCE_EXHAUSTED  all ranks are taken by live workers.
-//   ABORTED, DATA_LOSS  the run has failed and must start again.
-//   FAILED_PRECONDITION calls in the wrong order.
+//   PERMISSION_DENIED   fenced: another process holds the rank now, or it was evicted, or this is another run. End the
+//   process. INVALID_ARGUMENT    the model, a size or a weight is wrong; says what was expected. The run of the others
+//   goes on. DEADLINE_EXCEEDED   says who is missing. The round goes on: wait again (Wait), or give up (destroy the
+//   Worker). RESOURCE_EXHAUSTED  all ranks are taken by live workers. ABORTED, DATA_LOSS  the run has failed and must
+//   start again. FAILED_PRECONDITION calls in the wrong order.
 class Worker {
  public:
-  // Blocks until the coordinator has given this process a rank, or until options.timeout: UNAVAILABLE then says what was
-  // tried. Any start order works.
+  // Blocks until the coordinator has given this process a rank, or until options.timeout: UNAVAILABLE then says what
+  // was tried. Any start order works.
   static absl::StatusOr<std::unique_ptr<Worker>> Join(JoinOptions options);
 
-  // Ends at once, without leaving: to the others this looks like a crash. Blocks for a moment until the library has let go of
-  // the caller's memory.
+  // Ends at once, without leaving: to the others this looks like a crash. Blocks for a moment until the library has let
+  // go of the caller's memory.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   Rank rank() const;
-  uint32_t workers() const;           // of the run
+  uint32_t workers() const;  // of the run
   uint32_t shards() const;
   const std::string& run_id() const;
-  uint64_t generation() const;        // the newest that this worker knows
+  uint64_t generation() const;  // the newest that this worker knows
 
-  // Defines the model and gets the parameters of the run's current version: version 0 for a run that starts (the values that
-  // the lowest rank has brought in `parameters`), a later one for a replacement. Every worker defines the same model, and a
-  // mismatch names the first tensor that differs. Blocks until all ranks are there and the version has come.
+  // Defines the model and gets the parameters of the run's current version: version 0 for a run that starts (the values
+  // that the lowest rank has brought in `parameters`), a later one for a replacement. Every worker defines the same
+  // model, and a mismatch names the first tensor that differs. Blocks until all ranks are there and the version has
+  // come.
   absl::StatusOr<RoundResult> Define(const ModelSpec& model, ParameterSpans parameters,
                                      absl::Duration timeout = absl::InfiniteDuration());
 
-  // Contributes `gradients` with `weight` (finite, >= 0; normally the number of samples) to the next round and blocks until
-  // this worker holds the version that the round makes, in `parameters`. Weight 0: nothing to contribute, `gradients` may be
-  // empty. `parameters` may be the arrays that the gradients were computed from, but must not overlap the gradients.
+  // Contributes `gradients` with `weight` (finite, >= 0; normally the number of samples) to the next round and blocks
+  // until this worker holds the version that the round makes, in `parameters`. Weight 0: nothing to contribute,
+  // `gradients` may be empty. `parameters` may be the arrays that the gradients were computed from, but must not
+  // overlap the gradients.
   absl::StatusOr<RoundResult> PushPull(GradientSpans gradients, float weight, ParameterSpans parameters,
                                        absl::Duration timeout = absl::InfiniteDuration());
 
-  // The same without blocking: `done` is called once with the result. INVALID_ARGUMENT or FAILED_PRECONDITION are returned,
-  // and `done` is not called then.
+  // The same without blocking: `done` is called once with the result. INVALID_ARGUMENT or FAILED_PRECONDITION are
+  // returned, and `done` is not called then.
   absl::Status PushPullAsync(GradientSpans gradients, float weight, ParameterSpans parameters,
                              std::function<void(absl::StatusOr<RoundResult>)> done);
 
-  // Blocks until the call that is under way has its result: after PushPullAsync (the callback is called, too), or after a
-  // call that ended with DEADLINE_EXCEEDED.
+  // Blocks until the call that is under way has its result: after PushPullAsync (the callback is called, too), or after
+  // a call that ended with DEADLINE_EXCEEDED.
   absl::StatusOr<RoundResult> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
   // Leaves the run cleanly. Blocks until the coordinator knows, for at most `timeout`. No call may be under way.

@@ -142,13 +142,14 @@ void Worker::Impl::OpenMembershipLocked() {
 
 absl::Status Worker::Impl::Join() {
   absl::MutexLock lock(&mutex_);
-  const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return welcomed_ || left_ || fatal_.has_value(); };
+  const auto settled = [this]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return welcomed_ || left_ || fatal_.has_value(); };
   if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), options_.timeout)) {
-    return absl::UnavailableError(absl::StrCat(
-        "got no place in the run from the coordinator at ", options_.coordinator, " within ",
-        absl::FormatDuration(options_.timeout), ": ",
-        membership_status_.ok() ? "no answer" : std::string(membership_status_.message()),
-        ". Is a lockstep-server with --shard-index 0 running there?"));
+    return absl::UnavailableError(
+        absl::StrCat("got no place in the run from the coordinator at ", options_.coordinator, " within ",
+                     absl::FormatDuration(options_.timeout), ": ",
+                     membership_status_.ok() ? "no answer" : std::string(membership_status_.message()),
+                     ". Is a lockstep-server with --shard-index 0 running there?"));
   }
   if (fatal_) return *fatal_;
   if (left_) return absl::AlreadyExistsError(absl::StrCat("worker '", options_.name, "' has already left this run"));
@@ -292,8 +293,8 @@ void Worker::Impl::OnDataClosed(const DataStream& stream, const grpc::Status& gr
 
 void Worker::Impl::NoteDataClosedLocked(const DataStream& stream, const absl::Status& status, Todo& todo) {
   if (absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status)) {
-    FailLocked(absl::Status(status.code(), absl::StrCat("shard ", stream.shard().value(), ": ",
-                                                        std::string(status.message()))),
+    FailLocked(absl::Status(status.code(),
+                            absl::StrCat("shard ", stream.shard().value(), ": ", std::string(status.message()))),
                todo);
   } else if (!left_ && !leaving_) {
     spdlog::info("connection {} to shard {} has ended ({}); connecting again", stream.connection(),
@@ -316,8 +317,8 @@ void Worker::Impl::OnData(DataStream& stream, grpc::ByteBuffer& message) {
 
 void Worker::Impl::OnParameters(DataStream& stream, wire::Frame& frame) {
   const v1::FrameHeader& header = frame.header;
-  const bool known = header.block() < layout_->blocks().size() &&
-                     layout_->block(BlockIndex(header.block())).shard == stream.shard();
+  const bool known =
+      header.block() < layout_->blocks().size() && layout_->block(BlockIndex(header.block())).shard == stream.shard();
   absl::Status status = known ? wire::CheckPayload(frame, layout_->block(BlockIndex(header.block())).elements)
                               : absl::InvalidArgumentError("a block that is not this shard's");
   if (!status.ok()) {
@@ -388,13 +389,14 @@ void Worker::Impl::PlanLocked(const client::SendAttach& effect, Todo& todo) {
 }
 
 // Makes the message when its turn has come, unless the call is over by then.
-std::function<std::optional<grpc::ByteBuffer>()> Worker::Impl::BlockMakerLocked(BlockIndex index, v1::FrameHeader header) {
+std::function<std::optional<grpc::ByteBuffer>()> Worker::Impl::BlockMakerLocked(BlockIndex index,
+                                                                                v1::FrameHeader header) {
   const Block& block = layout_->block(index);
   header.set_block(index.value());
-  const absl::Span<const float> values = call_->gradients[block.tensor].subspan(static_cast<size_t>(block.offset),
-                                                                                static_cast<size_t>(block.elements));
-  return [memory = call_->memory, header, values, checksums = announce_.checksums()]() mutable
-         -> std::optional<grpc::ByteBuffer> {
+  const absl::Span<const float> values =
+      call_->gradients[block.tensor].subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.elements));
+  return [memory = call_->memory, header, values,
+          checksums = announce_.checksums()]() mutable -> std::optional<grpc::ByteBuffer> {
     if (!memory->TryLend()) return std::nullopt;
     const grpc::Slice payload = wire::Lend(
         values.data(), values.size() * sizeof(float),
@@ -433,7 +435,8 @@ void Worker::Impl::PlanLocked(const client::SendContribution& effect, Todo& todo
 void Worker::Impl::PlanLocked(const client::StoreBlock&, Todo&) { store_block_ = true; }
 
 void Worker::Impl::PlanLocked(const client::VersionHeld& effect, Todo& todo) {
-  RoundResult result{.version = effect.version.value(), .participants = {}, .generation = session_->generation().value()};
+  RoundResult result{
+      .version = effect.version.value(), .participants = {}, .generation = session_->generation().value()};
   for (Rank rank : effect.participants) result.participants.push_back(rank.value());
   SettleLocked(std::move(result), todo);
 }
@@ -467,8 +470,8 @@ void Worker::Impl::Do(Todo todo) {
 
 void Worker::Impl::Deliver(Call& call) { call.done(*call.result); }
 
-// Waits until nobody uses the caller's memory any more. Normally that is so already: the result proves that every byte has
-// arrived. A connection that still holds on to some (a paused shard, a contribution that was sent twice) is ended.
+// Waits until nobody uses the caller's memory any more. Normally that is so already: the result proves that every byte
+// has arrived. A connection that still holds on to some (a paused shard, a contribution that was sent twice) is ended.
 void Worker::Impl::ReclaimMemory(Call& call) {
   if (call.memory->Close()) return;
   constexpr absl::Duration kPatience = absl::Milliseconds(200);
@@ -537,7 +540,8 @@ absl::Status Worker::Impl::StartDefine(const ModelSpec& model, ParameterSpans pa
 
 absl::Status Worker::Impl::StartPushPull(GradientSpans gradients, float weight, ParameterSpans parameters, Done done) {
   if (!std::isfinite(weight) || weight < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("weight: expected a finite number that is not negative, but got ", weight));
+    return absl::InvalidArgumentError(
+        absl::StrCat("weight: expected a finite number that is not negative, but got ", weight));
   }
   Todo todo;
   {
@@ -575,9 +579,9 @@ absl::Status Worker::Impl::DeadlineError(absl::Duration timeout) {
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
   v1::Status status;
   const grpc::Status asked = control->GetStatus(&context, v1::StatusRequest(), &status);
-  return absl::DeadlineExceededError(
-      absl::StrCat("after ", absl::FormatDuration(timeout), ": ", what, "; ",
-                   asked.ok() ? status.summary() : absl::StrCat("the coordinator at ", options_.coordinator, " does not answer")));
+  return absl::DeadlineExceededError(absl::StrCat(
+      "after ", absl::FormatDuration(timeout), ": ", what, "; ",
+      asked.ok() ? status.summary() : absl::StrCat("the coordinator at ", options_.coordinator, " does not answer")));
 }
 
 absl::StatusOr<RoundResult> Worker::Impl::Wait(absl::Duration timeout) {

@@ -1,5 +1,5 @@
-// Worker::Impl: joins the worker's decisions (SessionCore), its streams and the caller's memory. It owns the lock, the clock
-// and one thread for what time brings about: heartbeats and connecting again.
+// Worker::Impl: joins the worker's decisions (SessionCore), its streams and the caller's memory. It owns the lock, the
+// clock and one thread for what time brings about: heartbeats and connecting again.
 //
 //   event -> lock { session.Step; queue messages on streams } -> unlock -> flush the streams, finish calls
 //
@@ -55,8 +55,8 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
     std::shared_ptr<client::LentMemory> memory = std::make_shared<client::LentMemory>();
     std::vector<std::vector<float>> initial_values;  // round 0: what `gradients` refers to
     std::optional<absl::StatusOr<RoundResult>> result;
-    Done done;                // null for blocking calls
-    bool delivered = false;   // `done` has been called, or is being called
+    Done done;               // null for blocking calls
+    bool delivered = false;  // `done` has been called, or is being called
   };
   struct Connection {
     std::shared_ptr<client::DataStream> stream;  // null: to be opened at retry_at

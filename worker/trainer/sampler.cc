@@ -15,6 +15,20 @@ uint64_t GlobalBatch(const SamplerOptions& options) {
   return uint64_t{options.workers} * options.batch;
 }
 
+// Positions in an epoch's order.
+struct Positions {
+  uint64_t begin;
+  uint64_t end;
+};
+
+Positions PositionsOf(const SamplerOptions& options, uint64_t round, uint32_t rank) {
+  Require(rank < options.workers, "sampler asked for a rank that is not below `workers`");
+  Require(round > 0, "rounds are counted from 1");
+  const uint64_t step = (round - 1) % RoundsPerEpoch(options);
+  const uint64_t begin = step * GlobalBatch(options) + uint64_t{rank} * options.batch;
+  return {std::min<uint64_t>(begin, options.samples), std::min<uint64_t>(begin + options.batch, options.samples)};
+}
+
 }  // namespace
 
 uint64_t RoundsPerEpoch(const SamplerOptions& options) {
@@ -28,17 +42,17 @@ uint64_t EpochOfRound(const SamplerOptions& options, uint64_t round) {
 }
 
 void SampleIndices(const SamplerOptions& options, uint64_t round, uint32_t rank, std::vector<uint32_t>& out) {
-  Require(rank < options.workers, "sampler asked for a rank that is not below `workers`");
-  const uint64_t epoch = EpochOfRound(options, round);
-  const uint64_t step = (round - 1) % RoundsPerEpoch(options);
-  const uint64_t begin = step * GlobalBatch(options) + uint64_t{rank} * options.batch;
-  const uint64_t end = std::min<uint64_t>(begin + options.batch, options.samples);
-
-  const Permutation order(Mix64(Mix64(options.seed) ^ epoch), options.samples);
+  const Positions positions = PositionsOf(options, round, rank);
+  const Permutation order(Mix64(Mix64(options.seed) ^ EpochOfRound(options, round)), options.samples);
   out.clear();
-  for (uint64_t position = begin; position < end; ++position) {
+  for (uint64_t position = positions.begin; position < positions.end; ++position) {
     out.push_back(order(static_cast<uint32_t>(position)));
   }
+}
+
+uint32_t SampleCount(const SamplerOptions& options, uint64_t round, uint32_t rank) {
+  const Positions positions = PositionsOf(options, round, rank);
+  return static_cast<uint32_t>(positions.end - positions.begin);
 }
 
 }  // namespace lockstep::trainer

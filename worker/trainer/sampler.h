@@ -42,6 +42,9 @@ uint64_t EpochOfRound(const SamplerOptions& options, uint64_t round);
 // round out of range and on options of zero, which are bugs of the caller.
 void SampleIndices(const SamplerOptions& options, uint64_t round, uint32_t rank, std::vector<uint32_t>& out);
 
+// How many indices SampleIndices gives, in O(1).
+uint32_t SampleCount(const SamplerOptions& options, uint64_t round, uint32_t rank);
+
 }  // namespace lockstep::trainer
 
 #endif  // WORKER_TRAINER_SAMPLER_H_

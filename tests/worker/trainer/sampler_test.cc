@@ -92,6 +92,16 @@ TEST(Sampler, NextEpochAndOtherSeed_GiveOtherOrders) {
   EXPECT_EQ(EpochOfRound(options, 11), 1u);
 }
 
+TEST(Sampler, SampleCount_IsTheNumberOfIndices) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    const SamplerOptions options = RandomOptions(seed * 1000);
+    for (uint64_t round = 1; round <= 2 * RoundsPerEpoch(options); ++round) {
+      const auto rank = static_cast<uint32_t>(Mix64(seed + round) % options.workers);
+      EXPECT_EQ(SampleCount(options, round, rank), Sample(options, round, rank).size()) << seed << " " << round;
+    }
+  }
+}
+
 TEST(Sampler, HugeRoundAndWorkers_DontOverflow) {
   const SamplerOptions options{.seed = 1, .workers = UINT32_MAX, .batch = UINT32_MAX, .samples = UINT32_MAX};
   EXPECT_EQ(RoundsPerEpoch(options), 1u);
