@@ -1,0 +1,25 @@
+// lockstepctl: what is going on in a run, for people and scripts. See `lockstepctl --help`.
+#include <cstdlib>
+#include <variant>
+
+#include "deploy/ctl/commands.h"
+#include "deploy/ctl/exit_codes.h"
+#include "deploy/ctl/model_commands.h"
+#include "deploy/ctl/options.h"
+
+int main(int argc, char** argv) {
+  using namespace lockstep::ctl;
+  // Our own messages say what went wrong; gRPC's log would only come between them.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  const std::variant<Options, ExitCode> parsed = ParseOptions(argc, argv);
+  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
+  const Options& options = std::get<Options>(parsed);
+  switch (options.command) {
+    case Command::kFingerprint:
+      return RunFingerprint(options);
+    case Command::kExport:
+      return RunExport(options);
+    default:
+      return RunControlCommand(options);
+  }
+}

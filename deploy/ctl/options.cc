@@ -1,0 +1,165 @@
+#include "deploy/ctl/options.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "deploy/ctl/endpoint.h"
+
+namespace lockstep::ctl {
+namespace {
+
+constexpr char kDescription[] =
+    "Asks a Lockstep run what is going on, from the address of any one of its shards.\n"
+    "`lockstepctl status` shows in a second what holds a run up.";
+
+const std::map<std::string, Output> kOutputs = {
+    {"table", Output::kTable}, {"wide", Output::kWide}, {"json", Output::kJson}};
+
+// Texts as they came from the command line, before they mean something.
+struct RawOptions {
+  Options options;
+  std::string endpoint;
+  std::string output = "table";
+};
+
+// "5s", "200ms", "1m30s", or a bare number of seconds; more than nothing.
+std::optional<absl::Duration> ParseTime(const std::string& text) {
+  absl::Duration duration;
+  double seconds = 0;
+  if (absl::SimpleAtod(text, &seconds)) {
+    duration = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &duration)) {
+    return std::nullopt;
+  }
+  if (duration <= absl::ZeroDuration()) return std::nullopt;
+  return duration;
+}
+
+std::string CheckTime(const std::string& text) {
+  if (ParseTime(text)) return "";
+  return absl::StrCat("expected a time such as 5s, 200ms or 1m30s, got '", text, "'");
+}
+
+void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Duration>& value,
+             const std::string& help, const std::string& if_bare) {
+  CLI::Option* option = app.add_option_function<std::string>(
+      flags, [&value](const std::string& text) { value = ParseTime(text); }, help);
+  option->check(CheckTime)->type_name("TIME");
+  if (!if_bare.empty()) option->expected(0, 1)->default_str(if_bare);
+}
+
+void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
+  app.add_option("--endpoint", raw.endpoint,
+                 "address of any shard, HOST:PORT, or a file that holds it (run/endpoint)")
+      ->envname("LOCKSTEP_ENDPOINT")
+      ->type_name("ADDRESS");
+  AddTime(app, "--timeout", raw.options.timeout,
+          "give up after this time (5s; fingerprint and export 60s; wait: never)", "");
+  app.add_option("-o,--output", raw.output, "table, wide or json")
+      ->check(CLI::IsMember({"table", "wide", "json"}))
+      ->type_name("FORM");
+  AddTime(app, "--watch", raw.options.watch, "ask again and again, by default every second", "1s");
+}
+
+CLI::App* AddCommand(CLI::App& app, RawOptions& raw, Command command, const std::string& name,
+                     const std::string& help) {
+  CLI::App* added = app.add_subcommand(name, help);
+  added->callback([&raw, command] { raw.options.command = command; });
+  return added;
+}
+
+void AddRounds(CLI::App* command, RawOptions& raw) {
+  command->add_option("-n,--rounds", raw.options.rounds, "how many recent rounds (10)")
+      ->check(CLI::Range(1, 100000))
+      ->type_name("N");
+}
+
+CLI::Option* AddVersion(CLI::App* command, RawOptions& raw, const std::string& help) {
+  return command->add_option("--version", raw.options.version, help)->type_name("V");
+}
+
+void AddQuestions(CLI::App& app, RawOptions& raw) {
+  AddRounds(AddCommand(app, raw, Command::kStatus, "status",
+                       "What is going on, is it healthy, who is waited for (exit code 1 if not "
+                       "healthy)"),
+            raw);
+  AddCommand(app, raw, Command::kWorkers, "workers", "One line for each worker");
+  AddCommand(app, raw, Command::kShards, "shards", "One line for each shard");
+  AddRounds(AddCommand(app, raw, Command::kRounds, "rounds",
+                       "Recent rounds: how long they took, who came last and by how much"),
+            raw);
+}
+
+void AddHealth(CLI::App& app, RawOptions& raw) {
+  CLI::App* health = AddCommand(app, raw, Command::kHealth, "health",
+                                "Is this one shard's process ready? (exit code 0 or 1)");
+  CLI::Option* live = health->add_flag("--live", raw.options.live, "ask only: does it answer?");
+  health->add_flag("--ready")
+      ->description("ask: has it a place in the run? (the default)")
+      ->excludes(live);
+}
+
+void AddActions(CLI::App& app, RawOptions& raw) {
+  CLI::App* wait = AddCommand(app, raw, Command::kWait, "wait",
+                              "Wait until a version is complete on every shard");
+  AddVersion(wait, raw, "the version to wait for")->required();
+  CLI::App* evict =
+      AddCommand(app, raw, Command::kEvict, "evict", "Take a rank from the worker that holds it");
+  evict->add_option("RANK", raw.options.rank, "the rank")->required()->type_name("");
+  AddHealth(app, raw);
+}
+
+void AddModelCommands(CLI::App& app, RawOptions& raw) {
+  CLI::App* fingerprint =
+      AddCommand(app, raw, Command::kFingerprint, "fingerprint",
+                 "XXH3-128 of the model's bits: equal models have equal fingerprints");
+  CLI::Option* version = AddVersion(fingerprint, raw, "of this version (the newest)");
+  fingerprint->add_option("--file", raw.options.file, "of a .safetensors file, not of a run")
+      ->check(CLI::ExistingFile)
+      ->excludes(version)
+      ->type_name("FILE");
+  CLI::App* exported = AddCommand(app, raw, Command::kExport, "export",
+                                  "Write the model to a .safetensors file while training goes on");
+  exported->add_option("FILE", raw.options.file, "the file to write")->required()->type_name("");
+  AddVersion(exported, raw, "this version (the newest)");
+}
+
+bool NeedsEndpoint(const Options& options) {
+  return options.command != Command::kFingerprint || options.file.empty();
+}
+
+std::variant<Options, ExitCode> Finish(RawOptions raw) {
+  raw.options.output = kOutputs.at(raw.output);
+  if (!NeedsEndpoint(raw.options)) return raw.options;
+  absl::StatusOr<std::string> endpoint = ResolveEndpoint(raw.endpoint);
+  if (!endpoint.ok()) {
+    std::cerr << "lockstepctl: " << endpoint.status().message() << "\n";
+    return ExitCodeFor(endpoint.status());
+  }
+  raw.options.endpoint = *std::move(endpoint);
+  return raw.options;
+}
+
+}  // namespace
+
+std::variant<Options, ExitCode> ParseOptions(int argc, const char* const* argv) {
+  CLI::App app(kDescription, "lockstepctl");
+  RawOptions raw;
+  app.require_subcommand(1)->fallthrough()->footer(kExitCodeHelp);
+  AddGlobalOptions(app, raw);
+  AddQuestions(app, raw);
+  AddActions(app, raw);
+  AddModelCommands(app, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kFine : kUsage;
+  }
+  return Finish(std::move(raw));
+}
+
+}  // namespace lockstep::ctl

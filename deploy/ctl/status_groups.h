@@ -1,0 +1,48 @@
+// Folds what is alike, so that 16 workers that are well take one line and the odd one stands out.
+//
+// Groups point into the Status that they were made from. Thread-safety: pure functions.
+#ifndef LOCKSTEP_DEPLOY_CTL_STATUS_GROUPS_H_
+#define LOCKSTEP_DEPLOY_CTL_STATUS_GROUPS_H_
+
+#include <string>
+#include <vector>
+
+#include "proto/control.pb.h"
+
+namespace lockstep::ctl {
+
+// Ranks (or shards) that the run waits for, for the same reason and with the same blocks missing.
+struct WaitingGroup {
+  bool shards = false;                         // what `entries` are
+  std::vector<const v1::WaitingFor*> entries;  // never empty
+  double since_seconds = 0;                    // the longest
+  std::string missing;                         // as FormatMissing says it
+
+  // "worker-3 (rank 3)", "ranks 3-7", "shard 1 (10.0.0.2:7000)".
+  std::string Who() const;
+  std::vector<uint32_t> Numbers() const;
+};
+
+// Workers in the same state.
+struct WorkerGroup {
+  v1::WorkerStatus::State state;
+  std::vector<const v1::WorkerStatus*> workers;  // never empty
+};
+
+// Shards in the same state, at the same version.
+struct ShardGroup {
+  v1::ShardStatus::State state;
+  std::string version;
+  std::vector<const v1::ShardStatus*> shards;  // never empty
+};
+
+// Whoever has been waited for longest comes first.
+std::vector<WaitingGroup> GroupWaiting(const v1::Status& status);
+
+// The largest group comes first; among equals, the lowest rank or shard.
+std::vector<WorkerGroup> GroupWorkers(const v1::Status& status);
+std::vector<ShardGroup> GroupShards(const v1::Status& status);
+
+}  // namespace lockstep::ctl
+
+#endif  // LOCKSTEP_DEPLOY_CTL_STATUS_GROUPS_H_

@@ -1,0 +1,218 @@
+#include "deploy/ctl/status_text.h"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "deploy/ctl/status_groups.h"
+#include "deploy/ctl/words.h"
+
+namespace lockstep::ctl {
+namespace {
+
+// Two lines of heading, these three, a line for those left out of each, rounds and model: 20.
+constexpr size_t kMaxWaitingLines = 6;
+constexpr size_t kMaxWorkerLines = 6;
+constexpr size_t kMaxShardLines = 4;
+constexpr size_t kMaxNames = 3;
+
+// A paragraph: its first line carries the title, the others are indented to match.
+class Section {
+ public:
+  Section(absl::string_view title, size_t max_lines) : title_(title), max_lines_(max_lines) {}
+
+  // `count` is how many workers or shards the line speaks of, in case it does not fit.
+  void Add(std::string line, size_t count = 1) {
+    if (lines_.size() < max_lines_) {
+      lines_.push_back(std::move(line));
+    } else {
+      left_out_ += count;
+    }
+  }
+
+  std::string ToString(const Paint& paint) const {
+    std::string text;
+    std::vector<std::string> lines = lines_;
+    if (left_out_ > 0) lines.push_back(absl::StrCat("and ", left_out_, " more (see -o wide)"));
+    for (const std::string& line : lines) {
+      const std::string title = text.empty() ? title_ : "";
+      absl::StrAppend(&text, paint(Colour::kDim, absl::StrFormat("%-9s", title)), line, "\n");
+    }
+    return text;
+  }
+
+ private:
+  std::string title_;
+  size_t max_lines_;
+  std::vector<std::string> lines_;
+  size_t left_out_ = 0;
+};
+
+// Texts from elsewhere must not break the layout.
+std::string OneLine(absl::string_view text) {
+  return absl::StrReplaceAll(absl::StripAsciiWhitespace(text), {{"\n", " "}, {"\r", " "}});
+}
+
+Colour HealthColour(const v1::Status& status) {
+  if (status.state() == v1::Status::FAILED) return Colour::kBad;
+  if (!status.healthy()) return Colour::kBad;
+  return status.waiting_for().empty() ? Colour::kGood : Colour::kWarning;
+}
+
+std::string Headline(const v1::Status& status, const Paint& paint) {
+  const std::string health = status.healthy() ? "healthy" : "NOT HEALTHY";
+  const std::string state = absl::AsciiStrToUpper(StateWords(status.state()));
+  return absl::StrCat(paint(HealthColour(status), absl::StrCat(state, "  ", health)), "  ",
+                      paint(Colour::kBold, OneLine(status.summary())), "\n");
+}
+
+std::string RunLine(const v1::Status& status) {
+  const std::string version =
+      status.has_version() ? absl::StrCat("version ", status.version()) : "no version yet";
+  return absl::StrCat("run ", status.run_id(), ", ", version, ", round ", status.round(),
+                      ", generation ", status.generation(), ", up ",
+                      FormatSeconds(status.uptime_seconds()), ", lease ",
+                      FormatSeconds(status.lease_seconds()), "\n");
+}
+
+std::string WaitingLine(const WaitingGroup& group, const Paint& paint) {
+  std::string line = absl::StrCat("for ", paint(Colour::kBold, group.Who()), " for ",
+                                  FormatSeconds(group.since_seconds));
+  const std::string reason = OneLine(group.entries.front()->reason());
+  if (!reason.empty()) absl::StrAppend(&line, ": ", reason);
+  if (!group.missing.empty()) absl::StrAppend(&line, "; missing: ", group.missing);
+  return line;
+}
+
+std::string WaitingSection(const v1::Status& status, const Paint& paint) {
+  Section section("waits", kMaxWaitingLines);
+  for (const WaitingGroup& group : GroupWaiting(status)) {
+    section.Add(WaitingLine(group, paint), group.entries.size());
+  }
+  return section.ToString(paint);
+}
+
+// "worker-3, last heard 8.2 s ago".
+std::string Detail(const v1::WorkerStatus& worker) {
+  std::string name = worker.name().empty() ? absl::StrCat("rank ", worker.rank()) : worker.name();
+  return absl::StrCat(name, ", last heard ", FormatSeconds(worker.heartbeat_age_seconds()), " ago");
+}
+
+std::string Details(const WorkerGroup& group) {
+  std::vector<std::string> details;
+  for (const v1::WorkerStatus* worker : group.workers) {
+    if (details.size() == kMaxNames) break;
+    details.push_back(Detail(*worker));
+  }
+  if (group.workers.size() > kMaxNames) details.push_back("...");
+  return absl::StrJoin(details, "; ");
+}
+
+bool NeedsDetails(v1::WorkerStatus::State state) {
+  return state == v1::WorkerStatus::SILENT || state == v1::WorkerStatus::LOST;
+}
+
+Colour ColourOf(v1::WorkerStatus::State state) {
+  if (state == v1::WorkerStatus::LOST) return Colour::kBad;
+  return state == v1::WorkerStatus::SILENT || state == v1::WorkerStatus::ABSENT ? Colour::kWarning
+                                                                                : Colour::kNone;
+}
+
+std::string WorkerLine(const WorkerGroup& group, const Paint& paint) {
+  std::vector<uint32_t> ranks;
+  for (const v1::WorkerStatus* worker : group.workers) ranks.push_back(worker->rank());
+  std::string line = absl::StrCat(FormatRanges("rank", ranks), " ", StateName(group.state));
+  if (NeedsDetails(group.state)) absl::StrAppend(&line, ": ", Details(group));
+  return paint(ColourOf(group.state), line);
+}
+
+std::string WorkersSection(const v1::Status& status, const Paint& paint) {
+  Section section("workers", kMaxWorkerLines);
+  for (const WorkerGroup& group : GroupWorkers(status)) {
+    section.Add(WorkerLine(group, paint), group.workers.size());
+  }
+  return section.ToString(paint);
+}
+
+// What there is to say of one shard that is on its own.
+std::string ShardDetail(const v1::ShardStatus& shard) {
+  if (shard.state() == v1::ShardStatus::SILENT) {
+    return absl::StrCat(" at ", shard.address(), ", last report ",
+                        FormatSeconds(shard.report_age_seconds()), " ago");
+  }
+  if (shard.state() != v1::ShardStatus::UP) return "";
+  return absl::StrCat(", ", shard.closed_blocks(), " of ", shard.blocks(), " blocks closed");
+}
+
+std::string ShardLine(const ShardGroup& group, const Paint& paint) {
+  std::vector<uint32_t> indices;
+  for (const v1::ShardStatus* shard : group.shards) indices.push_back(shard->shard_index());
+  std::string line = absl::StrCat(FormatRanges(indices), " ", StateName(group.state));
+  if (group.version != "-") absl::StrAppend(&line, ", version ", group.version);
+  if (group.shards.size() == 1) line += ShardDetail(*group.shards.front());
+  return paint(group.state == v1::ShardStatus::UP ? Colour::kNone : Colour::kBad, line);
+}
+
+std::string ShardsSection(const v1::Status& status, const Paint& paint) {
+  Section section("shards", kMaxShardLines);
+  for (const ShardGroup& group : GroupShards(status)) {
+    section.Add(ShardLine(group, paint), group.shards.size());
+  }
+  return section.ToString(paint);
+}
+
+// Who came last most often, if that says anything.
+std::string OftenLast(const v1::Status& status) {
+  std::map<uint32_t, int> times;
+  for (const v1::RoundRecord& round : status.rounds()) {
+    if (round.participants_size() > 1) ++times[round.last_rank()];
+  }
+  const auto most = std::max_element(
+      times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == times.end() || most->second * 2 <= status.rounds_size()) return "";
+  return absl::StrCat("; rank ", most->first, " came last in ", most->second, " of them");
+}
+
+std::string RoundsSection(const v1::Status& status, const Paint& paint) {
+  std::vector<double> seconds;
+  for (const v1::RoundRecord& round : status.rounds()) seconds.push_back(round.seconds());
+  if (seconds.empty()) return "";
+  std::sort(seconds.begin(), seconds.end());
+  Section section("rounds", 1);
+  section.Add(absl::StrCat("the last ", seconds.size(), " took ",
+                           FormatSeconds(seconds[seconds.size() / 2]), " (median), at most ",
+                           FormatSeconds(seconds.back()), OftenLast(status)));
+  return section.ToString(paint);
+}
+
+uint64_t Elements(const v1::TensorSpec& tensor) {
+  uint64_t elements = 1;
+  for (const int64_t dimension : tensor.shape()) elements *= static_cast<uint64_t>(dimension);
+  return elements;
+}
+
+std::string ModelSection(const v1::Status& status, const Paint& paint) {
+  if (status.model().tensors().empty()) return "";
+  uint64_t elements = 0;
+  for (const v1::TensorSpec& tensor : status.model().tensors()) elements += Elements(tensor);
+  Section section("model", 1);
+  section.Add(absl::StrCat(status.model().tensors_size(), " tensors, ", FormatCount(elements),
+                           " elements; ", status.optimizer().optimizer(), ", lr ",
+                           status.optimizer().lr()));
+  return section.ToString(paint);
+}
+
+}  // namespace
+
+std::string StatusText(const v1::Status& status, const Paint& paint) {
+  return absl::StrCat(Headline(status, paint), RunLine(status), WaitingSection(status, paint),
+                      WorkersSection(status, paint), ShardsSection(status, paint),
+                      RoundsSection(status, paint), ModelSection(status, paint));
+}
+
+}  // namespace lockstep::ctl

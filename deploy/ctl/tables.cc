@@ -1,0 +1,157 @@
+#include "deploy/ctl/tables.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "deploy/ctl/table.h"
+#include "deploy/ctl/words.h"
+
+namespace lockstep::ctl {
+namespace {
+
+using Cells = std::vector<std::string>;
+
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
+
+// `wide` cells follow `narrow` ones if they are asked for.
+Cells Join(Cells narrow, const Cells& wide, Width width) {
+  if (width == Width::kWide) narrow.insert(narrow.end(), wide.begin(), wide.end());
+  return narrow;
+}
+
+std::vector<Table::Column> Join(std::vector<Table::Column> narrow,
+                                const std::vector<Table::Column>& wide, Width width) {
+  if (width == Width::kWide) narrow.insert(narrow.end(), wide.begin(), wide.end());
+  return narrow;
+}
+
+Colour ColourOf(v1::WorkerStatus::State state) {
+  switch (state) {
+    case v1::WorkerStatus::SILENT:
+      return Colour::kWarning;
+    case v1::WorkerStatus::LOST:
+      return Colour::kBad;
+    case v1::WorkerStatus::ABSENT:
+    case v1::WorkerStatus::LEFT:
+      return Colour::kDim;
+    default:
+      return Colour::kNone;
+  }
+}
+
+Colour ColourOf(v1::ShardStatus::State state) {
+  if (state == v1::ShardStatus::UP) return Colour::kNone;
+  return state == v1::ShardStatus::SILENT ? Colour::kWarning : Colour::kBad;
+}
+
+// Nobody has ever held the rank: it has no heartbeat and no age.
+bool HasHolder(const v1::WorkerStatus& worker) {
+  return worker.state() != v1::WorkerStatus::ABSENT;
+}
+
+std::string CameLast(const v1::WorkerStatus& worker) {
+  if (worker.last_count() == 0) return "-";
+  return absl::StrCat(worker.last_count(), "x, ", FormatSeconds(worker.last_by_seconds()));
+}
+
+Cells WorkerCells(const v1::WorkerStatus& worker, Width width) {
+  const bool held = HasHolder(worker);
+  return Join({absl::StrCat(worker.rank()), OrDash(worker.name()), StateName(worker.state()),
+               held ? FormatSeconds(worker.heartbeat_age_seconds()) : "-",
+               held ? FormatSeconds(worker.state_seconds()) : "-",
+               absl::StrCat(worker.replacements()), CameLast(worker)},
+              {held ? absl::StrFormat("%016x", worker.incarnation()) : "-",
+               OrDash(FormatMissing(worker.missing()))},
+              width);
+}
+
+std::string ClosedBlocks(const v1::ShardStatus& shard) {
+  return absl::StrCat(shard.closed_blocks(), "/", shard.blocks());
+}
+
+Cells ShardCells(const v1::ShardStatus& shard, Width width) {
+  return Join({absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()),
+               FormatVersion(shard), absl::StrCat(shard.generation()), ClosedBlocks(shard),
+               FormatBytes(shard.parameter_bytes())},
+              {FormatBytes(shard.contribution_bytes()), FormatSeconds(shard.report_age_seconds()),
+               absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
+              width);
+}
+
+std::string NameOf(const v1::Status& status, uint32_t rank) {
+  for (const v1::WorkerStatus& worker : status.workers()) {
+    if (worker.rank() == rank && !worker.name().empty()) {
+      return absl::StrCat(worker.name(), " (rank ", rank, ")");
+    }
+  }
+  return absl::StrCat("rank ", rank);
+}
+
+std::string LastToCome(const v1::Status& status, const v1::RoundRecord& round) {
+  return round.participants().empty() ? "-" : NameOf(status, round.last_rank());
+}
+
+Cells RoundCells(const v1::Status& status, const v1::RoundRecord& round, Width width) {
+  const std::vector<uint32_t> ranks(round.participants().begin(), round.participants().end());
+  const std::string late = ranks.size() < 2 ? "-" : FormatSeconds(round.last_by_seconds());
+  return Join({absl::StrCat(round.version()), FormatSeconds(round.seconds()),
+               absl::StrCat(ranks.size()), LastToCome(status, round), late},
+              {FormatSeconds(round.collect_seconds()), absl::StrCat(round.generation()),
+               OrDash(FormatRanges(ranks))},
+              width);
+}
+
+}  // namespace
+
+std::string WorkersTable(const v1::Status& status, Width width, const Paint& paint) {
+  Table table(Join({{"RANK", Align::kRight},
+                    {"NAME", Align::kLeft},
+                    {"STATE", Align::kLeft},
+                    {"HEARTBEAT", Align::kRight},
+                    {"SINCE", Align::kRight},
+                    {"REPLACED", Align::kRight},
+                    {"CAME LAST", Align::kLeft}},
+                   {{"INCARNATION", Align::kLeft}, {"MISSING", Align::kLeft}}, width));
+  for (const v1::WorkerStatus& worker : status.workers()) {
+    table.Add(WorkerCells(worker, width), ColourOf(worker.state()));
+  }
+  return table.ToString(paint);
+}
+
+std::string ShardsTable(const v1::Status& status, Width width, const Paint& paint) {
+  Table table(Join({{"SHARD", Align::kRight},
+                    {"ADDRESS", Align::kLeft},
+                    {"STATE", Align::kLeft},
+                    {"VERSION", Align::kRight},
+                    {"GENERATION", Align::kRight},
+                    {"CLOSED", Align::kRight},
+                    {"PARAMETERS", Align::kRight}},
+                   {{"CONTRIBUTIONS", Align::kRight},
+                    {"REPORT", Align::kRight},
+                    {"DUPLICATES", Align::kRight},
+                    {"STALE", Align::kRight}},
+                   width));
+  for (const v1::ShardStatus& shard : status.shards()) {
+    table.Add(ShardCells(shard, width), ColourOf(shard.state()));
+  }
+  return table.ToString(paint);
+}
+
+std::string RoundsTable(const v1::Status& status, Width width, const Paint& paint) {
+  Table table(Join({{"VERSION", Align::kRight},
+                    {"TOOK", Align::kRight},
+                    {"WORKERS", Align::kRight},
+                    {"LAST", Align::kLeft},
+                    {"BY", Align::kRight}},
+                   {{"COLLECTED IN", Align::kRight},
+                    {"GENERATION", Align::kRight},
+                    {"PARTICIPANTS", Align::kLeft}},
+                   width));
+  for (const v1::RoundRecord& round : status.rounds()) {
+    table.Add(RoundCells(status, round, width));
+  }
+  return table.ToString(paint);
+}
+
+}  // namespace lockstep::ctl

@@ -1,0 +1,145 @@
+"""The command line of train-local, checked before anything is started."""
+
+import argparse
+import dataclasses
+import math
+import os
+import re
+import sys
+from typing import Optional
+
+import defaults
+
+EXIT_USAGE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to train and how. Of `rounds` and `epochs` one is set; all else has a value."""
+    workers: int
+    shards: int
+    dataset: str  # a name, or an absolute path (or two with a comma)
+    model: str
+    optimizer: str
+    lr: float
+    batch: int
+    rounds: Optional[int]
+    epochs: Optional[int]
+    total_rounds: Optional[int]  # as far as it can be known
+    schedule: str
+    seed: int
+    lease: str
+    delay_max: float
+    out: str  # absolute
+    build: bool
+    verbose: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits with 64 for wrong usage, as all programs of Lockstep do."""
+
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f'train-local: {message}\n')
+
+
+def _integer(low, high):
+    def convert(text):
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'expected a whole number, got {text!r}')
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'expected {low} to {high}, got {value}')
+        return value
+
+    return convert
+
+
+def _number(at_least, excluded):
+    def convert(text):
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'expected a number, got {text!r}')
+        if not math.isfinite(value) or value < at_least or (excluded and value == at_least):
+            bound = 'more than' if excluded else 'at least'
+            raise argparse.ArgumentTypeError(f'expected {bound} {at_least:g}, got {text}')
+        return value
+
+    return convert
+
+
+def _lease(text):
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)(ms|s|m|)', text)
+    seconds = {'ms': 0.001, 's': 1, '': 1, 'm': 60}
+    if not match or float(match.group(1)) * seconds[match.group(2)] < 0.1:
+        raise argparse.ArgumentTypeError(
+            f'expected a time of at least 100ms, such as 5s or 800ms, got {text!r}')
+    return text if match.group(2) else text + 's'
+
+
+def _dataset(text):
+    if text in defaults.RECIPES:
+        return text
+    paths = [os.path.abspath(path) for path in text.split(',')]
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        known = ', '.join(sorted(defaults.RECIPES))
+        raise argparse.ArgumentTypeError(
+            f'{missing[0]} does not exist; expected {known}, a directory with IDX files, '
+            f'a .csv file, or IMAGES,LABELS')
+    return ','.join(paths)
+
+
+def _parser():
+    parser = _Parser(
+        prog='train-local',
+        description='Trains a real model on this machine with real shard and worker processes, '
+        'which it builds, starts, watches and restarts.',
+        epilog='Exit codes: 0 training completed; 64 wrong usage; 65 damaged data; 70 it could '
+        'not be completed; 130 stopped by a signal.')
+    add = parser.add_argument
+    add('--workers', type=_integer(1, 1024), default=defaults.WORKERS, metavar='N',
+        help='worker processes (%(default)s)')
+    add('--shards', type=_integer(1, 1024), default=defaults.SHARDS, metavar='S',
+        help='shard processes (%(default)s)')
+    add('--dataset', type=_dataset, default='fashion-mnist', metavar='fashion-mnist|digits|PATH',
+        help='what to learn (%(default)s)')
+    add('--model', choices=['softmax', 'mlp'], help='(mlp)')
+    add('--optimizer', choices=sorted(defaults.LEARNING_RATES),
+        help='(adam for fashion-mnist, momentum for digits)')
+    add('--lr', type=_number(0, True), metavar='X', help='learning rate (suits the optimizer)')
+    add('--batch', type=_integer(1, 1 << 20), metavar='B', help='samples per worker and round')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--rounds', type=_integer(1, 1 << 40), metavar='R', help='rounds to train')
+    length.add_argument('--epochs', type=_integer(1, 1 << 20), metavar='E',
+                        help='or passes over the data (15 for fashion-mnist)')
+    add('--seed', type=_integer(0, (1 << 64) - 1), default=defaults.SEED, metavar='X',
+        help='same seed, same bits (%(default)s)')
+    add('--out', default='run', metavar='DIR', help='where results and logs go (%(default)s)')
+    add('--lease', type=_lease, default=defaults.LEASE, metavar='TIME',
+        help='how long a worker is believed alive after its last heartbeat (%(default)s)')
+    add('--delay-max', type=_number(0, False), default=0.0, metavar='SECONDS',
+        help='workers sleep a random time up to this before each contribution (0)')
+    add('--no-build', action='store_true', help='use the programs that were built last')
+    add('--verbose', action='store_true', help='debug logs in DIR/logs, and say what is started')
+    return parser
+
+
+def parse(arguments):
+    """Options from a command line. Exits with 64 and a message if it makes no sense."""
+    given = _parser().parse_args(arguments)
+    recipe = defaults.recipe_for(given.dataset)
+    optimizer = given.optimizer or recipe.optimizer
+    batch = given.batch or recipe.batch
+    epochs = None if given.rounds else given.epochs or recipe.epochs
+    total = given.rounds or defaults.rounds_of(recipe.training_samples, given.workers, batch,
+                                               epochs)
+    return Options(
+        workers=given.workers, shards=given.shards, dataset=given.dataset,
+        model=given.model or recipe.model, optimizer=optimizer,
+        lr=given.lr or defaults.LEARNING_RATES[optimizer], batch=batch, rounds=given.rounds,
+        epochs=epochs, total_rounds=total, schedule=recipe.schedule if total else 'constant',
+        seed=given.seed, lease=given.lease, delay_max=given.delay_max,
+        out=os.path.abspath(given.out), build=not given.no_build, verbose=given.verbose)

@@ -1,0 +1,95 @@
+"""One supervised process: a shard or a worker, over all its lives."""
+
+import ctypes
+import enum
+import os
+import signal
+import subprocess
+
+from restart_policy import RestartPolicy
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+class State(enum.Enum):
+    DUE = 'due'  # to be started at `due`
+    RUNNING = 'running'
+    ENDED = 'ended'  # what follows has not been decided, or nothing does
+    DONE = 'done'  # ended with code 0
+    FENCED = 'fenced'  # another process has its place
+
+
+class Process:
+    """`command` is called for each life, since addresses become known only as others start.
+
+    Its standard output and error are appended to `log_path`. It lives in a process group of its
+    own, so that Ctrl-C on the terminal reaches only train-local, and dies when train-local dies.
+    """
+
+    def __init__(self, name, command, log_path):
+        self.name = name
+        self.command = command
+        self.log_path = log_path
+        self.policy = RestartPolicy()
+        self.state = State.DUE
+        self.due = 0.0
+        self.starts = 0
+        self.started = 0.0
+        self.ended = 0.0
+        self._popen = None
+
+    @property
+    def pid(self):
+        """While it runs; otherwise None."""
+        return self._popen.pid if self.state is State.RUNNING else None
+
+    @property
+    def restarts(self):
+        return max(0, self.starts - 1)
+
+    def start(self, now):
+        with open(self.log_path, 'ab') as log:
+            self._popen = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env=_environment(), start_new_session=True, preexec_fn=die_with(os.getpid()))
+        self.state = State.RUNNING
+        self.starts += 1
+        self.started = now
+
+    def poll(self, now):
+        """(exit code, seconds lived) if it has ended since the last call; else None."""
+        if self.state is not State.RUNNING or self._popen.poll() is None:
+            return None
+        self.state = State.DONE if self._popen.returncode == 0 else State.ENDED
+        self.ended = now
+        return self._popen.returncode, now - self.started
+
+    def restart_at(self, due):
+        self.state = State.DUE
+        self.due = due
+
+    def send(self, number):
+        """A signal to the whole process group, if it runs."""
+        if self.state is not State.RUNNING:
+            return
+        try:
+            os.killpg(self._popen.pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def die_with(parent):
+    """For preexec_fn: the child is killed when `parent` dies, kill -9 included."""
+
+    def prepare():
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it died in between
+
+    return prepare
+
+
+def _environment():
+    # One thread each: the workers share this machine's cores.
+    return dict(os.environ, OPENBLAS_NUM_THREADS='1')

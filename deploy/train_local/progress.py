@@ -1,0 +1,103 @@
+"""One line that says how the training goes. The text is pure; Display puts it on the screen."""
+
+import os
+import shutil
+import sys
+
+# Somebody is always last; below this it is not worth a word.
+WORTH_SAYING = 1.0
+
+
+def progress_line(metrics, accuracy, status, total_rounds, restarts):
+    """`metrics` is the newest round, `status` what lockstepctl said last; either may be empty."""
+    parts = [_round(metrics, status, total_rounds)]
+    if _is_number(metrics.get('loss')):
+        parts.append(f'loss {metrics["loss"]:.4f}')
+    if _is_number(accuracy):
+        parts.append(f'accuracy {accuracy:.4f}')
+    if _is_number(metrics.get('samples_per_second')):
+        parts.append(f'{short_number(metrics["samples_per_second"])} samples/s')
+    if restarts:
+        parts.append(f'restarts {restarts}')
+    parts += waiting_for(status) or _not_training(status)
+    return '  '.join(parts)
+
+
+def waiting_for(status):
+    """["waits for worker-3 (rank 3) 8.2 s"]: who has been waited for longest; [] if nobody."""
+    late = [w for w in status.get('waiting_for', []) if w.get('since_seconds', 0) >= WORTH_SAYING]
+    if not late:
+        return []
+    first = max(late, key=lambda w: w['since_seconds'])
+    more = f' and {len(late) - 1} more' if len(late) > 1 else ''
+    return [f'waits for {_who(first)}{more} {first["since_seconds"]:.1f} s']
+
+
+def short_number(value):
+    """"812", "48.2k", "3.1M"."""
+    for limit, unit in ((1e6, 'M'), (1e3, 'k')):
+        if value >= limit:
+            return f'{value / limit:.1f}{unit}'
+    return f'{value:.0f}'
+
+
+def _who(entry):
+    if 'shard' in entry:
+        return f'shard {entry["shard"]}'
+    name = entry.get('name')
+    return f'{name} (rank {entry.get("rank")})' if name else f'rank {entry.get("rank")}'
+
+
+def _round(metrics, status, total_rounds):
+    current = metrics.get('round') or status.get('version') or 0
+    return f'round {current}/{total_rounds}' if total_rounds else f'round {current}'
+
+
+def _not_training(status):
+    state = status.get('state', '')
+    return [] if state in ('', 'training', 'done') else [state.replace('_', ' ')]
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def seconds_between_lines(elapsed):
+    """In a log: often at first, less so in a long run."""
+    return 2.0 if elapsed < 60 else 10.0
+
+
+class Display:
+    """On a terminal one line that is drawn again; elsewhere plain lines, not too many.
+
+    What is said with `say` stays, and also goes to DIR/logs/train-local.log.
+    """
+
+    def __init__(self, stream=sys.stdout, log=None):
+        self._stream = stream
+        self.log = log
+        self._drawn = False
+        self.is_terminal = stream.isatty() and os.environ.get('TERM') != 'dumb'
+        self._next_line = 0.0
+
+    def say(self, text, timestamp=''):
+        self._clear()
+        print(text, file=self._stream, flush=True)
+        if self.log:
+            for line in text.splitlines():
+                print(f'{timestamp} {line}'.strip(), file=self.log, flush=True)
+
+    def show(self, line, elapsed):
+        if self.is_terminal:
+            width = shutil.get_terminal_size().columns
+            self._stream.write('\r\x1b[K' + line[:max(1, width - 1)])
+            self._stream.flush()
+            self._drawn = True
+        elif elapsed >= self._next_line:
+            self._next_line = elapsed + seconds_between_lines(elapsed)
+            print(f'{elapsed:6.1f} s  {line}', file=self._stream, flush=True)
+
+    def _clear(self):
+        if self._drawn:
+            self._stream.write('\r\x1b[K')
+            self._drawn = False

@@ -1,0 +1,305 @@
+"""The parts of train-local that need no processes."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import unittest
+
+ROOT = os.environ.get('TEST_SRCDIR')
+ROOT = os.path.join(ROOT, os.environ['TEST_WORKSPACE']) if ROOT else os.getcwd()
+sys.path.insert(0, os.path.join(ROOT, 'deploy', 'train_local'))
+
+import commands
+import defaults
+import options
+from build import Programs
+from metrics import Metrics
+from progress import progress_line, short_number, waiting_for
+from report import report, summary
+from restart_policy import (Action, LONGEST_PAUSE, MAX_QUICK_FAILURES, RestartPolicy, describe,
+                            place_is_free)
+from run_folder import FolderError, RunFolder, last_lines, read_json, write_json
+
+PROGRAMS = Programs('/bin/server', '/bin/worker', '/bin/ctl')
+
+
+def flags(command):
+    """{"--workers": "4", ...} of a command line."""
+    return dict(zip(command[1::2], command[2::2]))
+
+
+class OptionsTest(unittest.TestCase):
+
+    def refused(self, *arguments):
+        """The message for a wrong command line."""
+        err = io.StringIO()
+        with contextlib.redirect_stderr(err), self.assertRaises(SystemExit) as caught:
+            options.parse(list(arguments))
+        self.assertEqual(caught.exception.code, 64)
+        return err.getvalue()
+
+    def test_nothing_given_takes_the_recipe(self):
+        chosen = options.parse([])
+        recipe = defaults.RECIPES['fashion-mnist']
+        self.assertEqual((chosen.workers, chosen.shards), (4, 2))
+        self.assertEqual(chosen.optimizer, recipe.optimizer)
+        self.assertEqual(chosen.lr, defaults.LEARNING_RATES[recipe.optimizer])
+        self.assertEqual(chosen.epochs, recipe.epochs)
+        self.assertEqual(chosen.total_rounds, recipe.epochs * 235)
+        self.assertTrue(os.path.isabs(chosen.out))
+
+    def test_rounds_take_the_place_of_epochs(self):
+        chosen = options.parse(['--rounds', '7'])
+        self.assertEqual((chosen.rounds, chosen.epochs, chosen.total_rounds), (7, None, 7))
+
+    def test_optimizer_brings_its_learning_rate(self):
+        self.assertEqual(options.parse(['--optimizer', 'sgd']).lr, defaults.LEARNING_RATES['sgd'])
+        self.assertEqual(options.parse(['--optimizer', 'sgd', '--lr', '0.3']).lr, 0.3)
+
+    def test_unknown_size_of_data_keeps_the_rate_constant(self):
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = options.parse(['--dataset', folder])
+        self.assertIsNone(chosen.total_rounds)
+        self.assertEqual(chosen.schedule, 'constant')
+
+    def test_lease_takes_seconds_or_a_unit(self):
+        self.assertEqual(options.parse(['--lease', '3']).lease, '3s')
+        self.assertEqual(options.parse(['--lease', '800ms']).lease, '800ms')
+
+    def test_wrong_usage_says_what_was_expected(self):
+        self.assertIn('expected 1 to 1024, got 0', self.refused('--workers', '0'))
+        self.assertIn('whole number', self.refused('--shards', 'two'))
+        self.assertIn('more than 0', self.refused('--lr', '-1'))
+        self.assertIn('more than 0', self.refused('--lr', 'nan'))
+        self.assertIn('/no/such/set does not exist', self.refused('--dataset', '/no/such/set'))
+        self.assertIn('not allowed with', self.refused('--rounds', '1', '--epochs', '1'))
+        self.assertIn('invalid choice', self.refused('--optimizer', 'magic'))
+        self.assertIn('at least 100ms', self.refused('--lease', 'soon'))
+        self.assertIn('at least 100ms', self.refused('--lease', '50ms'))
+        self.assertIn('unrecognized', self.refused('--no-such-flag'))
+
+
+class RestartPolicyTest(unittest.TestCase):
+
+    def test_done_is_done(self):
+        self.assertEqual(RestartPolicy().judge(0, 1.0).action, Action.DONE)
+
+    def test_killed_after_a_while_restarts_at_once(self):
+        verdict = RestartPolicy().judge(-9, 30.0)
+        self.assertEqual((verdict.action, verdict.pause), (Action.RESTART, 0.0))
+
+    def test_quick_failures_wait_longer_each_time(self):
+        policy = RestartPolicy()
+        pauses = [policy.judge(75, 0.1).pause for _ in range(7)]
+        self.assertEqual(pauses, [0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_PAUSE, LONGEST_PAUSE])
+
+    def test_a_long_life_forgives(self):
+        policy = RestartPolicy()
+        for _ in range(MAX_QUICK_FAILURES - 1):
+            policy.judge(70, 0.1)
+        self.assertEqual(policy.judge(70, 2.5).pause, 0.0)
+        self.assertEqual(policy.judge(70, 0.1).pause, 0.2)
+
+    def test_ten_quick_failures_stop_all(self):
+        policy = RestartPolicy()
+        actions = [policy.judge(-11, 0.5).action for _ in range(MAX_QUICK_FAILURES)]
+        self.assertEqual(actions[-2:], [Action.RESTART, Action.STOP_ALL])
+
+    def test_wrong_options_and_damaged_data_stop_all(self):
+        for code, own in ((64, 64), (78, 64), (65, 65)):
+            verdict = RestartPolicy().judge(code, 100.0)
+            self.assertEqual((verdict.action, verdict.exit_code), (Action.STOP_ALL, own))
+
+    def test_fenced_is_not_restarted_at_once(self):
+        self.assertEqual(RestartPolicy().judge(77, 100.0).action, Action.FENCED)
+
+    def test_place_is_free_when_nobody_holds_it(self):
+        def status(state):
+            return {'workers': [{'rank': 0, 'state': 'active'}, {'rank': 1, 'state': state}]}
+        self.assertTrue(place_is_free(status('lost'), 1))
+        self.assertTrue(place_is_free(status('absent'), 1))
+        self.assertFalse(place_is_free(status('active'), 1))
+        self.assertFalse(place_is_free(status('silent'), 1))
+        self.assertFalse(place_is_free(status('left'), 1))
+
+    def test_describe_names_signals_and_codes(self):
+        self.assertEqual(describe(-9), 'was killed by SIGKILL')
+        self.assertIn('another process has its place', describe(77))
+        self.assertEqual(describe(3), 'ended with code 3')
+
+
+class CommandsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.options = options.parse(['--out', '/tmp/x', '--workers', '3', '--seed', '7'])
+        self.folder = RunFolder(self.options.out)
+
+    def test_shard_zero_needs_no_coordinator(self):
+        given = flags(commands.shard_command(self.options, PROGRAMS, self.folder, 0, '', ''))
+        self.assertNotIn('--coordinator', given)
+        self.assertEqual(given['--bind'], '127.0.0.1:0')
+        self.assertEqual(given['--schedule-total-rounds'], str(self.options.total_rounds))
+
+    def test_restarted_shard_keeps_its_address(self):
+        given = flags(commands.shard_command(self.options, PROGRAMS, self.folder, 1, 'h:2', 'h:1'))
+        self.assertEqual((given['--bind'], given['--coordinator']), ('h:2', 'h:1'))
+
+    def test_only_rank_zero_writes_results(self):
+        first = flags(commands.worker_command(self.options, PROGRAMS, self.folder, 0, 'h:1'))
+        other = flags(commands.worker_command(self.options, PROGRAMS, self.folder, 1, 'h:1'))
+        self.assertEqual(first['--save'], '/tmp/x/model.safetensors')
+        self.assertNotIn('--save', other)
+        self.assertEqual((other['--name'], other['--rank']), ('worker-1', '1'))
+        self.assertEqual(other['--seed'], '7')
+
+    def test_rounds_or_epochs_not_both(self):
+        with_rounds = options.parse(['--rounds', '9'])
+        self.assertEqual(commands.length_flags(with_rounds), ['--rounds', '9'])
+        self.assertEqual(commands.length_flags(self.options)[0], '--epochs')
+
+
+class FolderTest(unittest.TestCase):
+
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+        self.path = os.path.join(self.temporary.name, 'run')
+
+    def prepared(self):
+        folder = RunFolder(self.path)
+        folder.prepare()
+        self.addCleanup(folder.release)
+        return folder
+
+    def test_old_results_go_and_strangers_stay(self):
+        folder = self.prepared()
+        write_json(folder.summary, {})
+        for name in ('notes.txt', 'logs/worker-3.log', 'logs/mine.log'):
+            with open(os.path.join(self.path, name), 'w') as file:
+                file.write('x')
+        folder.release()
+        self.prepared()
+        self.assertFalse(os.path.exists(folder.summary))
+        self.assertEqual(sorted(os.listdir(folder.logs)), ['mine.log'])
+        self.assertTrue(os.path.exists(os.path.join(self.path, 'notes.txt')))
+
+    def test_results_of_others_are_not_touched(self):
+        os.makedirs(self.path)
+        write_json(os.path.join(self.path, 'summary.json'), {})
+        with self.assertRaisesRegex(FolderError, 'summary.json, which train-local did not write'):
+            RunFolder(self.path).prepare()
+
+    def test_folder_in_use_is_refused(self):
+        self.prepared()
+        with self.assertRaisesRegex(FolderError, f'process {os.getpid()}'):
+            RunFolder(self.path).prepare()
+
+    def test_unusable_folder_is_explained(self):
+        with self.assertRaisesRegex(FolderError, '--out'):
+            RunFolder('/proc/nothing/here').prepare()
+
+    def test_torn_json_is_none(self):
+        path = os.path.join(self.temporary.name, 'torn.json')
+        self.assertIsNone(read_json(path))
+        with open(path, 'w') as file:
+            file.write('{"a": ')
+        self.assertIsNone(read_json(path))
+
+    def test_last_lines_of_a_log(self):
+        path = os.path.join(self.temporary.name, 'log')
+        with open(path, 'w') as file:
+            file.write('one\ntwo\n\nthree\n')
+        self.assertEqual(last_lines(path, 2), ['two', 'three'])
+        self.assertEqual(last_lines(path + 'x', 2), [])
+
+
+class MetricsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.file = tempfile.NamedTemporaryFile(mode='w', suffix='.jsonl')
+        self.addCleanup(self.file.close)
+        self.metrics = Metrics(self.file.name)
+
+    def append(self, text):
+        self.file.write(text)
+        self.file.flush()
+        self.metrics.poll()
+
+    def line(self, number, **values):
+        entry = {'round': number, 'seconds': 0.5, 'samples_per_second': 100.0, **values}
+        return json.dumps(entry) + '\n'
+
+    def test_half_a_line_waits_for_the_rest(self):
+        self.append(self.line(1) + '{"round": 2, ')
+        self.assertEqual(self.metrics.last['round'], 1)
+        self.append('"loss": 0.5}\n')
+        self.assertEqual(self.metrics.last, {'round': 2, 'loss': 0.5})
+
+    def test_torn_lines_are_skipped(self):
+        self.append('{"rou' + self.line(1) + 'null\n' + self.line(2))
+        self.assertEqual(self.metrics.last['round'], 2)
+
+    def test_accuracy_is_the_newest_measured(self):
+        self.append(self.line(1, accuracy=0.5) + self.line(2, accuracy=None))
+        self.assertEqual(self.metrics.accuracy, 0.5)
+
+    def test_speed_starts_again_with_the_run(self):
+        self.append(self.line(1) + self.line(2) + self.line(1, samples_per_second=300.0))
+        self.assertEqual(self.metrics.samples_per_second(), 300.0)
+
+    def test_missing_file_is_no_round(self):
+        metrics = Metrics('/no/such/file')
+        metrics.poll()
+        self.assertIsNone(metrics.samples_per_second())
+
+
+class ProgressTest(unittest.TestCase):
+
+    def test_training_says_all_there_is(self):
+        metrics = {'round': 118, 'loss': 0.41234, 'samples_per_second': 48200.0}
+        self.assertEqual(progress_line(metrics, 0.861, {'state': 'training'}, 3525, 0),
+                         'round 118/3525  loss 0.4123  accuracy 0.8610  48.2k samples/s')
+
+    def test_who_is_waited_for_is_named(self):
+        status = {'state': 'training', 'waiting_for': [
+            {'rank': 2, 'name': 'worker-2', 'since_seconds': 1.5},
+            {'rank': 3, 'name': 'worker-3', 'since_seconds': 8.24},
+            {'rank': 1, 'name': 'worker-1', 'since_seconds': 0.01}]}
+        self.assertEqual(waiting_for(status), ['waits for worker-3 (rank 3) and 1 more 8.2 s'])
+        self.assertIn('restarts 2  waits for', progress_line({}, None, status, None, 2))
+
+    def test_nameless_ranks_and_shards(self):
+        rank = {'rank': 0, 'name': '', 'since_seconds': 2}
+        shard = {'shard': 1, 'name': 'h:1', 'since_seconds': 2}
+        self.assertEqual(waiting_for({'waiting_for': [rank]}), ['waits for rank 0 2.0 s'])
+        self.assertEqual(waiting_for({'waiting_for': [shard]}), ['waits for shard 1 2.0 s'])
+
+    def test_before_the_first_round_the_state_is_shown(self):
+        self.assertEqual(progress_line({}, None, {'state': 'waiting_for_workers'}, None, 0),
+                         'round 0  waiting for workers')
+        self.assertEqual(progress_line({}, None, {}, 10, 0), 'round 0/10')
+
+    def test_short_numbers(self):
+        self.assertEqual([short_number(n) for n in (812.4, 48200, 3.1e6)], ['812', '48.2k', '3.1M'])
+
+
+class ReportTest(unittest.TestCase):
+
+    def test_summary_has_what_is_promised(self):
+        facts = {'fingerprint': 'f' * 32, 'restarts': 3, 'runs': 1, 'wall_seconds': 41.23456,
+                 'samples_per_second': 50000.0}
+        outcome = summary(options.parse([]), {'run_id': 'r', 'rounds': 5, 'version': 5}, facts)
+        for key in ('run_id', 'workers', 'shards', 'rounds', 'version', 'generation', 'train_loss',
+                    'test_accuracy', 'fingerprint', 'restarts', 'wall_seconds', 'seed', 'dataset',
+                    'model', 'optimizer', 'samples_per_second'):
+            self.assertIn(key, outcome)
+        text = report(outcome, {'worker-1': 2, 'shard-0': 0, 'worker-3': 1}, '/run')
+        self.assertIn('3 (worker-1 x2, worker-3)', text)
+        self.assertIn('50,000 samples/s', text)
+
+
+if __name__ == '__main__':
+    unittest.main()
