@@ -13,9 +13,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr OptimizerKind kAll[] = {
-    OptimizerKind::kAggregate, OptimizerKind::kSgd,  OptimizerKind::kMomentum,
-    OptimizerKind::kNesterov,  OptimizerKind::kAdam, OptimizerKind::kAdamW,
-    OptimizerKind::kAdagrad,
+    OptimizerKind::kAggregate, OptimizerKind::kSgd,   OptimizerKind::kMomentum, OptimizerKind::kNesterov,
+    OptimizerKind::kAdam,      OptimizerKind::kAdamW, OptimizerKind::kAdagrad,
 };
 
 TEST(OptimizerKind, EveryName_ParsesBack) {
@@ -45,13 +44,10 @@ TEST(OptimizerValidate, SettingsOutOfRange_AreNamed) {
               HasSubstr("weight_decay: expected 0 with aggregate"));
   EXPECT_THAT(Validate({.kind = OptimizerKind::kMomentum, .momentum = 1.5}).message(),
               HasSubstr("momentum: expected 0 <= momentum <= 1, got 1.5"));
-  EXPECT_THAT(Validate({.kind = OptimizerKind::kNesterov, .momentum = 0}).message(),
-              HasSubstr("nesterov"));
+  EXPECT_THAT(Validate({.kind = OptimizerKind::kNesterov, .momentum = 0}).message(), HasSubstr("nesterov"));
   EXPECT_THAT(Validate({.kind = OptimizerKind::kAdam, .beta1 = 1}).message(), HasSubstr("beta1"));
-  EXPECT_THAT(Validate({.kind = OptimizerKind::kAdamW, .beta2 = nan}).message(),
-              HasSubstr("beta2"));
-  EXPECT_THAT(Validate({.kind = OptimizerKind::kAdagrad, .epsilon = 1e-60}).message(),
-              HasSubstr("epsilon"));
+  EXPECT_THAT(Validate({.kind = OptimizerKind::kAdamW, .beta2 = nan}).message(), HasSubstr("beta2"));
+  EXPECT_THAT(Validate({.kind = OptimizerKind::kAdagrad, .epsilon = 1e-60}).message(), HasSubstr("epsilon"));
 }
 
 TEST(OptimizerValidate, SettingsThatTheKindDoesNotUse_AreIgnored) {

@@ -17,16 +17,14 @@ namespace lockstep::compute {
 namespace {
 
 constexpr OptimizerKind kAll[] = {
-    OptimizerKind::kAggregate, OptimizerKind::kSgd,  OptimizerKind::kMomentum,
-    OptimizerKind::kNesterov,  OptimizerKind::kAdam, OptimizerKind::kAdamW,
-    OptimizerKind::kAdagrad,
+    OptimizerKind::kAggregate, OptimizerKind::kSgd,   OptimizerKind::kMomentum, OptimizerKind::kNesterov,
+    OptimizerKind::kAdam,      OptimizerKind::kAdamW, OptimizerKind::kAdagrad,
 };
 
 // A block that is stepped as a shard does it.
 class Block {
  public:
-  Block(const OptimizerOptions& options, std::vector<float> initial)
-      : options_(options), params(std::move(initial)) {
+  Block(const OptimizerOptions& options, std::vector<float> initial) : options_(options), params(std::move(initial)) {
     state.assign(StateSlots(options.kind), std::vector<float>(params.size()));
   }
 
@@ -38,8 +36,7 @@ class Block {
     for (const std::vector<float>& slot : state) {
       slots.push_back(slot.data());
     }
-    Publish(MakeStep(options_, lr, version_ + 1), params, slots, absl::MakeSpan(gradient),
-            absl::MakeSpan(next));
+    Publish(MakeStep(options_, lr, version_ + 1), params, slots, absl::MakeSpan(gradient), absl::MakeSpan(next));
     return next;
   }
 
@@ -128,8 +125,7 @@ TEST(Publish, IntoTheParametersThemselves_SameBits) {
   std::vector<float> copy = gradient;
   const std::vector<float> want = block.Tentative(0.1, copy);
   std::vector<float> in_place = initial;
-  Publish(MakeStep({.weight_decay = 0.1}, 0.1, 1), in_place, {}, absl::MakeSpan(gradient),
-          absl::MakeSpan(in_place));
+  Publish(MakeStep({.weight_decay = 0.1}, 0.1, 1), in_place, {}, absl::MakeSpan(gradient), absl::MakeSpan(in_place));
   EXPECT_TRUE(SameBits(in_place, want));
 }
 

@@ -21,9 +21,7 @@ constexpr size_t kRounds = 32;         // sets of inputs; 8 inputs of 512 KiB ea
 
 using Values = std::vector<float>;
 
-std::vector<Values> MakeInputs(size_t count) {
-  return std::vector<Values>(count * kRounds, Values(kBlock, 0.5f));
-}
+std::vector<Values> MakeInputs(size_t count) { return std::vector<Values>(count * kRounds, Values(kBlock, 0.5f)); }
 
 // Slices of 64 KiB less one byte, so that loads are unaligned and some values straddle slices.
 std::vector<ByteSlice> MakeSlices(const Values& values) {

@@ -49,15 +49,13 @@ void CutIntoSlices(Random& random, size_t longest, Sender& sender) {
   }
 }
 
-void AddSender(Random& random, uint32_t rank, float weight, size_t size, size_t longest,
-               Round& round) {
+void AddSender(Random& random, uint32_t rank, float weight, size_t size, size_t longest, Round& round) {
   Sender& sender = round.senders.emplace_back();
   sender.rank = rank;
   sender.weight = weight;
   if (weight != 0) {
     sender.values.resize(size);
-    std::generate(sender.values.begin(), sender.values.end(),
-                  [&random] { return RandomFloat(random); });
+    std::generate(sender.values.begin(), sender.values.end(), [&random] { return RandomFloat(random); });
     CutIntoSlices(random, longest, sender);
   }
   round.contributions.push_back({rank, weight, sender.slices});
@@ -168,8 +166,7 @@ TEST(WeightedSum, EveryInstructionSet_SameBits) {
   for (const uint32_t ranks : {1, 2, 3, 4, 5, 6, 7, 8, 9, 70}) {
     const Round round = FullRound(random, ranks, kSize);
     const std::vector<float> want = OracleSum(round, kSize);
-    const int targets =
-        ForEachSimdTarget([&] { EXPECT_TRUE(SameBits(Sum(round, kSize), want)) << ranks; });
+    const int targets = ForEachSimdTarget([&] { EXPECT_TRUE(SameBits(Sum(round, kSize), want)) << ranks; });
     EXPECT_GE(targets, 1);
   }
 }
@@ -213,8 +210,7 @@ TEST(WeightedSum, NegativeZeros_StayNegative) {
   const float zero = -0.0f;
   const ByteSlice slice(reinterpret_cast<const std::byte*>(&zero), sizeof(zero));
   const absl::Span<const ByteSlice> slices(&slice, 1);
-  const Contribution contributions[] = {
-      {1, 1, slices}, {2, 0, {}}, {3, 1, slices}, {600, 1, slices}};
+  const Contribution contributions[] = {{1, 1, slices}, {2, 0, {}}, {3, 1, slices}, {600, 1, slices}};
   float sum = 1;
   WeightedSum(contributions, absl::MakeSpan(&sum, 1));
   EXPECT_TRUE(std::signbit(sum));

@@ -35,8 +35,7 @@ TEST(LearningRate, EveryGoldenSchedule_EqualsPyTorch) {
     const auto rates = schedule.at("rates").get<std::vector<double>>();
     ASSERT_GE(rates.size(), 30u);
     for (size_t i = 0; i < rates.size(); ++i) {
-      EXPECT_NEAR(LearningRate(options, schedule.at("base_lr"), i + 1) / rates[i], 1, 1e-11)
-          << "version " << i + 1;
+      EXPECT_NEAR(LearningRate(options, schedule.at("base_lr"), i + 1) / rates[i], 1, 1e-11) << "version " << i + 1;
     }
   }
 }
@@ -61,16 +60,13 @@ TEST(LearningRate, Step_DropsEveryStepRounds) {
 }
 
 TEST(LearningRate, CosinePastItsEnd_StaysAtTheMinimum) {
-  const ScheduleOptions options = {
-      .kind = ScheduleKind::kCosine, .total_rounds = 10, .min_lr = 0.001};
+  const ScheduleOptions options = {.kind = ScheduleKind::kCosine, .total_rounds = 10, .min_lr = 0.001};
   EXPECT_GT(LearningRate(options, 0.1, 10), 0.001);
   EXPECT_EQ(LearningRate(options, 0.1, 11), 0.001);
   EXPECT_EQ(LearningRate(options, 0.1, 15), 0.001);
 }
 
-TEST(LearningRateDeathTest, VersionZero_Aborts) {
-  EXPECT_DEATH(LearningRate({}, 0.1, 0), "first version");
-}
+TEST(LearningRateDeathTest, VersionZero_Aborts) { EXPECT_DEATH(LearningRate({}, 0.1, 0), "first version"); }
 
 TEST(ScheduleKind, EveryName_ParsesBack) {
   for (const auto kind : {ScheduleKind::kConstant, ScheduleKind::kStep, ScheduleKind::kCosine}) {
@@ -87,9 +83,8 @@ TEST(ScheduleValidate, SettingsOutOfRange_AreNamed) {
   EXPECT_THAT(Validate({.kind = ScheduleKind::kStep, .step_rounds = 0}).message(),
               HasSubstr("step_rounds: expected at least 1, got 0"));
   EXPECT_THAT(Validate({.kind = ScheduleKind::kStep, .gamma = -1}).message(), HasSubstr("gamma"));
-  EXPECT_THAT(
-      Validate({.kind = ScheduleKind::kCosine, .warmup_rounds = 5, .total_rounds = 5}).message(),
-      HasSubstr("total_rounds: expected more than the 5 warmup_rounds, got 5"));
+  EXPECT_THAT(Validate({.kind = ScheduleKind::kCosine, .warmup_rounds = 5, .total_rounds = 5}).message(),
+              HasSubstr("total_rounds: expected more than the 5 warmup_rounds, got 5"));
   EXPECT_THAT(Validate({.kind = ScheduleKind::kCosine, .total_rounds = 5, .min_lr = -1}).message(),
               HasSubstr("min_lr"));
 }

@@ -15,9 +15,7 @@ using Random = std::mt19937_64;
 
 // Returns a number from low to high, both included. (The standard's distributions differ from
 // library to library, and a seed must mean the same everywhere.)
-inline uint64_t Uniform(Random& random, uint64_t low, uint64_t high) {
-  return low + random() % (high - low + 1);
-}
+inline uint64_t Uniform(Random& random, uint64_t low, uint64_t high) { return low + random() % (high - low + 1); }
 
 // Returns a number in [-1, 1) with a random exponent: sums of these are rounded at each step.
 inline float RandomFloat(Random& random) {
