@@ -11,7 +11,7 @@ absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto) {
   for (const v1::TensorSpec& tensor : proto.tensors()) {
     if (tensor.dtype() != v1::DTYPE_F32) {
       return absl::InvalidArgumentError(absl::StrCat("tensor '", tensor.name(), "' has dtype ",
-                                                     v1::DType_Name(tensor.dtype()),
+                                                     v1::DType_Name(tensor.dtype()), " (number ", tensor.dtype(), ")",
                                                      "; this version of Lockstep takes float32 only"));
     }
     model.tensors.push_back({.name = tensor.name(), .shape = {tensor.shape().begin(), tensor.shape().end()}});

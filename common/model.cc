@@ -79,17 +79,19 @@ absl::Status CheckSameModel(const ModelSpec& expected, const ModelSpec& actual) 
 }
 
 absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t shards, int64_t block_elements) {
+  int64_t blocks = 0;
+  for (const TensorSpec& tensor : model.tensors) blocks += (tensor.elements() - 1) / block_elements + 1;
+  if (blocks > kMaxBlocks) {
+    return absl::InvalidArgumentError(absl::StrCat("blocks of ", block_elements,
+                                                   " elements cut the model into more than ", kMaxBlocks,
+                                                   " blocks: choose larger blocks"));
+  }
   BlockLayout layout;
   layout.of_shard_.resize(shards);
   std::vector<int64_t> load(shards, 0);
   for (uint32_t t = 0; t < model.tensors.size(); ++t) {
     const int64_t elements = model.tensors[t].elements();
-    for (int64_t offset = 0; offset < elements; offset += block_elements) {
-      if (layout.blocks_.size() >= kMaxBlocks) {
-        return absl::InvalidArgumentError(absl::StrCat("blocks of ", block_elements,
-                                                       " elements cut the model into more than ", kMaxBlocks,
-                                                       " blocks: choose larger blocks"));
-      }
+    for (int64_t offset = 0; offset < elements;) {
       const auto shard = static_cast<uint32_t>(std::min_element(load.begin(), load.end()) - load.begin());
       const int64_t run = std::min(block_elements, elements - offset);
       layout.of_shard_[shard].push_back(BlockIndex(static_cast<uint32_t>(layout.blocks_.size())));
@@ -99,6 +101,7 @@ absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t
                                 .shard = ShardIndex(shard),
                                 .slot = Slot(static_cast<uint32_t>(layout.of_shard_[shard].size() - 1))});
       load[shard] += run;
+      offset += run;
     }
   }
   return layout;
@@ -111,9 +114,11 @@ int64_t BlockLayout::elements_of_shard(ShardIndex shard) const {
 }
 
 int64_t DefaultBlockElements(int64_t model_elements, uint32_t shards) {
+  // Measured: larger blocks gain nothing on loopback; on a 1 Gbit/s link, where the first block's way is time that the link
+  // back stands idle, 64 Ki elements were best for 25 M elements on 4 shards.
   constexpr int64_t kSmallest = 16 * 1024;
   constexpr int64_t kLargest = 128 * 1024;
-  constexpr int64_t kBlocksPerShard = 16;
+  constexpr int64_t kBlocksPerShard = 96;
   return std::clamp(model_elements / (shards * kBlocksPerShard), kSmallest, kLargest);
 }
 

@@ -86,6 +86,10 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option("--connections", flags.connections, "TCP connections between a worker and a shard")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  app.add_option("--credit-bytes", flags.credit_bytes,
+                 "how far a worker may be ahead of a shard's reduction, per connection; bounds the shard's memory; 0: two blocks")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 40))
+      ->capture_default_str();
   app.add_flag("--checksums,!--no-checksums", flags.checksums, "payloads on the wire carry XXH3-64 checksums");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error")->capture_default_str();
   app.add_option("--log-file", flags.log_file, "append the log here instead of stderr");

@@ -25,6 +25,7 @@ struct ServerFlags {
   uint64_t block_elements = 0;
   uint32_t connections = 2;
   bool checksums = true;
+  uint64_t credit_bytes = 0;
 };
 
 // Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been

@@ -101,7 +101,8 @@ service::RunSettings Settings(const ServerFlags& flags) {
   return {.optimizer = flags.optimizer,
           .block_elements = flags.block_elements,
           .connections = flags.connections,
-          .checksums = flags.checksums};
+          .checksums = flags.checksums,
+          .credit_bytes = flags.credit_bytes};
 }
 
 }  // namespace

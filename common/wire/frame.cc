@@ -47,7 +47,7 @@ absl::Status NotAFrame(absl::string_view what) {
 }
 
 // Leaves the stream before the payload's first byte and its length in `payload_bytes`, or at the end of the message.
-absl::Status ReadFields(CodedInputStream& in, v1::FrameHeader& header, size_t& payload_bytes) {
+absl::Status ReadFields(CodedInputStream& in, size_t message_bytes, v1::FrameHeader& header, size_t& payload_bytes) {
   payload_bytes = 0;
   while (const uint32_t tag = in.ReadTag()) {
     if (tag == kPayloadTag) {
@@ -59,6 +59,7 @@ absl::Status ReadFields(CodedInputStream& in, v1::FrameHeader& header, size_t& p
     if (tag == kHeaderTag) {
       uint32_t length = 0;
       if (!in.ReadVarint32(&length)) return NotAFrame("the header's length is cut off");
+      if (length > message_bytes - static_cast<size_t>(in.CurrentPosition())) return NotAFrame("the header is cut off");
       const CodedInputStream::Limit limit = in.PushLimit(static_cast<int>(length));
       if (!header.MergeFromCodedStream(&in) || !in.ConsumedEntireMessage() || in.BytesUntilLimit() > 0) {
         return NotAFrame("the header does not parse");
@@ -105,7 +106,9 @@ absl::Status Decode(const grpc::ByteBuffer& message, Frame& frame) {
   size_t position = 0;
   {
     CodedInputStream in(&reader);
-    if (absl::Status status = ReadFields(in, frame.header, frame.payload_bytes); !status.ok()) return status;
+    if (absl::Status status = ReadFields(in, message.Length(), frame.header, frame.payload_bytes); !status.ok()) {
+      return status;
+    }
     position = static_cast<size_t>(in.CurrentPosition());
   }
   const size_t rest = message.Length() - position;
@@ -131,7 +134,8 @@ absl::Status CheckPayload(const Frame& frame, int64_t elements) {
   const auto where = [&] { return absl::StrCat("block ", header.block(), " of round ", header.round()); };
   if (header.dtype() != v1::DTYPE_F32) {
     return absl::InvalidArgumentError(
-        absl::StrCat(where(), ": expected dtype float32, but ", v1::DType_Name(header.dtype()), " came"));
+        absl::StrCat(where(), ": expected dtype float32, but ", v1::DType_Name(header.dtype()), " (number ",
+                     header.dtype(), ") came"));
   }
   if (frame.payload_bytes != static_cast<size_t>(elements) * sizeof(float)) {
     return absl::InvalidArgumentError(absl::StrCat(where(), ": expected ", elements, " float32 elements (",

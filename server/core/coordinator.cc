@@ -251,29 +251,32 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
 
+// Why the answers to Seal prove that a shard came back without what it had; empty if they do not. `resume`: what they allow.
+std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
+  for (size_t s = 0; s < change_.sealed.size(); ++s) {
+    const Round next = change_.sealed[s]->next;
+    const bool restarted = !announced_shards_.empty() && change_.shards[s] != announced_shards_[s];
+    const bool empty = restarted && next == Round(0);                 // workers may have held a version of it
+    const bool behind = next.value() + 1 < newest.value();            // nobody starts round c + 2 before c + 1 is complete
+    const bool undone = next == resume && resume < resume_;           // it had been told to resume later than that
+    if (!empty && !behind && !undone) continue;
+    return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(), ", but the run had come to round ",
+                        std::max(newest, resume_).value(),
+                        "; parameters are not durable yet, so that the run must start again");
+  }
+  return "";
+}
+
 // Every shard is sealed: decide where to go on.
 void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   const auto [low, high] = std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
                                                [](const auto& a, const auto& b) { return a->next < b->next; });
   Round resume = (*low)->next;
-  if ((*high)->next.value() > resume.value() + 1) {
-    const auto behind = low - change_.sealed.begin();
-    return End(RunState::kFailed,
-               absl::StrCat("shard ", behind, " has lost its memory: it is ready for round ", resume.value(),
-                            ", another shard for round ", (*high)->next.value(),
-                            "; parameters are not durable yet, so that the run must start again"),
-               now, effects);
-  }
+  const Round newest = (*high)->next;
   const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
-  if ((*high)->next == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) {
-    resume = resume.previous();
-  }
-  if (resume < resume_) {  // nothing but lost memory takes shards back beyond what they have been told to resume at
-    return End(RunState::kFailed,
-               absl::StrCat("shard ", low - change_.sealed.begin(), " has lost its memory: it is ready for round ",
-                            resume.value(), ", but the run had come to round ", resume_.value(),
-                            "; parameters are not durable yet, so that the run must start again"),
-               now, effects);
+  if (newest == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) resume = resume.previous();
+  if (std::string failure = LostMemory(resume, newest); !failure.empty()) {
+    return End(RunState::kFailed, std::move(failure), now, effects);
   }
   resume_ = resume;
   Enter(RunState::kInstalling, now);
@@ -297,6 +300,7 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   change_.installed[s] = true;
   if (std::find(change_.installed.begin(), change_.installed.end(), false) != change_.installed.end()) return;
   Enter(RunState::kTraining, now);
+  announced_shards_ = change_.shards;
   std::vector<Incarnation> to;
   for (const Member& member : change_.members) to.push_back(member.incarnation);
   Announce(std::move(to), effects);

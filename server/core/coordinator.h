@@ -223,6 +223,7 @@ class CoordinatorCore {
   std::vector<Member> Members() const;
   std::vector<Incarnation> ShardIncarnations() const;
   void MaybeChange(absl::Time now, CoordinatorEffects& effects);
+  std::string LostMemory(Round resume, Round newest) const;
   void Resume(absl::Time now, CoordinatorEffects& effects);
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
   void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects);
@@ -240,6 +241,7 @@ class CoordinatorCore {
   std::vector<ShardSeat> shards_;
   std::optional<ModelSpec> model_;
   Change change_;
+  std::vector<Incarnation> announced_shards_;  // of the newest generation that workers have learnt; empty: none yet
   absl::flat_hash_set<Incarnation> fenced_;
 };
 

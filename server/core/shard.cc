@@ -145,7 +145,7 @@ void ShardCore::SendMissed(const AttachWorker& event, ShardEffects& effects) con
       effects.push_back(SendBlock{.generation = installed_, .version = version, .slot = Slot(s), .to = to});
     }
   }
-  if (lacks_version && event.connection == 0) {
+  if (lacks_version) {
     effects.push_back(SendComplete{.generation = installed_,
                                    .version = version,
                                    .completed_in = newest_.completed_in,
@@ -248,7 +248,7 @@ void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects&
     }
   }
   NoteArrival(*worker, now);
-  CompleteIfClosed(now, effects);
+  CompleteIfClosed(Slot(0), now, effects);
 }
 
 void ShardCore::NoteArrival(Worker& worker, absl::Time now) {
@@ -318,11 +318,11 @@ void ShardCore::Step(const BlockReduced& event, absl::Time now, ShardEffects& ef
   if (Destinations to = AttachedTo(event.slot); !to.empty()) {
     effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = event.slot, .to = std::move(to)});
   }
-  CompleteIfClosed(now, effects);
+  CompleteIfClosed(event.slot, now, effects);
   AnswerSealWhenQuiet(effects);
 }
 
-void ShardCore::CompleteIfClosed(absl::Time now, ShardEffects& effects) {
+void ShardCore::CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects) {
   if (closed_ < slots_.size() || whole_ < contributors_) return;
   RecordTimes(now);
   before_ = std::move(newest_);
@@ -332,7 +332,7 @@ void ShardCore::CompleteIfClosed(absl::Time now, ShardEffects& effects) {
                         .version = next_,
                         .completed_in = installed_,
                         .participants = newest_.participants,
-                        .to = AttachedTo(Slot(0))};
+                        .to = AttachedTo(last)};
   if (!complete.to.empty()) effects.push_back(std::move(complete));
   next_ = next_.next();
   OpenRound();
@@ -393,7 +393,13 @@ std::vector<Missing> ShardCore::MissingBlocks() const {
   for (const Worker& worker : workers_) {
     const bool whole = !worker.contributes || worker.arrived != absl::InfinitePast();
     const uint32_t lacking = slots_.empty() ? 1 : blocks() - worker.received;
-    missing.push_back({worker.member.rank, whole ? 0 : lacking});
+    missing.push_back({worker.member.rank, whole ? 0 : lacking, 0});
+  }
+  for (uint32_t s = 0; s < slots_.size(); ++s) {
+    if (slots_[s].received == 0 || slots_[s].received == contributors_) continue;
+    for (size_t w = 0; w < workers_.size(); ++w) {
+      if (workers_[w].contributes && !received_[ReceivedIndex(w, Slot(s))]) ++missing[w].awaited;
+    }
   }
   return missing;
 }

@@ -133,6 +133,7 @@ struct ReduceBlock {
 struct Destination {
   Rank rank;
   uint32_t connection = 0;
+  friend bool operator==(const Destination&, const Destination&) = default;
 };
 using Destinations = absl::InlinedVector<Destination, 8>;
 
@@ -144,7 +145,8 @@ struct SendBlock {
   Destinations to;
 };
 
-// Say that `version` is complete here. Comes after the round is durable.
+// Say that `version` is complete here. Comes after the round is durable. When it follows the SendBlock of the round's last
+// block directly, it goes to the same connections, so that one message can carry both.
 struct SendComplete {
   Generation generation;
   Version version;
@@ -197,6 +199,7 @@ struct RoundTimes {
 struct Missing {
   Rank rank;
   uint32_t blocks = 0;
+  uint32_t awaited = 0;  // of them, those that another rank has brought already
 };
 
 class ShardCore {
@@ -270,7 +273,7 @@ class ShardCore {
   void StartReduction(Slot slot, ShardEffects& effects);
   void SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects);
   bool GroupIsWhole(Slot slot, uint32_t group) const;
-  void CompleteIfClosed(absl::Time now, ShardEffects& effects);
+  void CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects);
   void OpenRound();
   void ResetSlots();
   void Commit(ShardEffects& effects);

@@ -81,7 +81,10 @@ void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, cons
 void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions) {
   stream->joined_ = true;
   stream->incarnation_ = Incarnation(join.incarnation());
-  workers_[stream->incarnation_] = stream;
+  stream->attempt_ = join.attempt();
+  std::shared_ptr<WorkStream>& place = workers_[stream->incarnation_];
+  if (place != nullptr && place->attempt_ > stream->attempt_) return;  // a newer stream of the same life came before it
+  place = stream;
   core::WorkerJoins event{
       .incarnation = stream->incarnation_, .name = join.name(), .rank = {}, .run_id = join.run_id()};
   if (join.has_rank()) event.rank = Rank(join.rank());
@@ -146,6 +149,9 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Actio
   announce->set_block_elements(BlockElementsLocked());
   announce->set_checksums(settings_.checksums);
   announce->set_connections(settings_.connections);
+  constexpr uint64_t kBlocksUnderWay = 2;
+  const uint64_t block_bytes = BlockElementsLocked() * sizeof(float);
+  announce->set_credit_bytes(settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * block_bytes);
   for (Incarnation incarnation : effect.to) {
     const auto at = workers_.find(incarnation);
     if (at != workers_.end()) actions.push_back([stream = at->second, command] { stream->Send(command); });
@@ -182,10 +188,21 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
     });
     return;
   }
+  // Before it takes the place of the shard that is there: a stranger must not end that one.
+  if (!hello.run_id().empty() && hello.run_id() != core_.options().run_id) {
+    actions.push_back([stream, run_id = core_.options().run_id, hello] {
+      stream->Close({grpc::StatusCode::ABORTED,
+                     absl::StrCat("shard ", hello.shard_index(), " belongs to run ", hello.run_id(),
+                                  ", but this is run ", run_id, ": start the shard again")});
+    });
+    return;
+  }
   const std::shared_ptr<ServeStream> older = shards_[hello.shard_index()];
   stream->greeted_ = true;
   stream->shard_ = ShardIndex(hello.shard_index());
   stream->incarnation_ = Incarnation(hello.incarnation());
+  stream->attempt_ = hello.attempt();
+  if (older != nullptr && older->incarnation_ == stream->incarnation_ && older->attempt_ > stream->attempt_) return;
   if (older != nullptr && older->incarnation_ != stream->incarnation_) {
     actions.push_back([older] {
       older->Close({grpc::StatusCode::PERMISSION_DENIED, "fenced: a newer process serves as this shard"});

@@ -34,8 +34,9 @@ class WorkStream : public wire::ServerStream<v1::WorkerMessage, v1::WorkerComman
   void OnClosed() override;
 
   CoordinatorDriver* const driver_;
-  bool joined_ = false;  // guarded by CoordinatorDriver::mutex_, as incarnation_
+  bool joined_ = false;  // guarded by CoordinatorDriver::mutex_, as what follows
   Incarnation incarnation_;
+  uint64_t attempt_ = 0;
 };
 
 // A shard's membership stream.
@@ -52,6 +53,7 @@ class ServeStream : public wire::ServerStream<v1::ShardMessage, v1::ShardCommand
   bool greeted_ = false;  // guarded by CoordinatorDriver::mutex_, as what follows
   ShardIndex shard_;
   Incarnation incarnation_;
+  uint64_t attempt_ = 0;
 };
 
 // What the run is told at its start, beside its members.
@@ -60,6 +62,7 @@ struct RunSettings {
   uint64_t block_elements = 0;  // 0: chosen for the model
   uint32_t connections = 2;     // per worker and shard
   bool checksums = false;       // payloads of the data path carry checksums
+  uint64_t credit_bytes = 0;    // per connection, see Announce in proto/coordinator.proto; 0: two blocks
 };
 
 class CoordinatorDriver {

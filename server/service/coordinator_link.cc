@@ -64,6 +64,7 @@ std::shared_ptr<CoordinatorLink::Stream> CoordinatorLink::Open() {
   hello->set_incarnation(driver_->incarnation().value());
   hello->set_address(advertised_);
   hello->set_run_id(driver_->run_id());
+  hello->set_attempt(++attempts_);
   {
     absl::MutexLock lock(&mutex_);
     end_ = {};

@@ -57,6 +57,7 @@ class CoordinatorLink {
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
   End end_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t attempts_ = 0;                          // only of Run
   absl::Time quiet_until_ = absl::InfinitePast();  // of complaints about an unreachable coordinator
 };
 

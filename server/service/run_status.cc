@@ -76,13 +76,17 @@ class Describer {
     if (next > 0) status_.set_version(next - 1);
   }
 
-  // What the shards' reports of this generation say that `rank` still owes to the round in progress.
+  // What the shards' reports of this generation say that `rank` still owes to the round in progress. A rank that waits for its
+  // credit, because others have not brought what it has brought, owes nothing.
   void AddMissing(uint32_t rank, google::protobuf::RepeatedPtrField<v1::MissingOnShard>* missing) const {
     for (uint32_t s = 0; s < shards_.size(); ++s) {
       const v1::ShardReport& report = shards_[s].report;
       if (report.generation() != core_.generation().value()) continue;
-      for (int i = 0; i < report.ranks_size(); ++i) {
+      const auto& awaited = report.awaited_blocks();
+      const bool told_apart = std::any_of(awaited.begin(), awaited.end(), [](uint32_t blocks) { return blocks > 0; });
+      for (int i = 0; i < std::min(report.ranks_size(), report.missing_blocks_size()); ++i) {
         if (report.ranks(i) != rank || report.missing_blocks(i) == 0) continue;
+        if (told_apart && i < awaited.size() && awaited[i] == 0) continue;
         v1::MissingOnShard* entry = missing->Add();
         entry->set_shard(s);
         entry->set_missing_blocks(report.missing_blocks(i));

@@ -59,8 +59,15 @@ template <typename Event>
 void ShardDriver::StepLocked(const Event& event, Context& context) {
   core::ShardEffects effects;
   core_.Step(event, MonotonicNow(), effects);
-  for (core::ShardEffect& effect : effects) {
-    std::visit([&](auto& e) ABSL_NO_THREAD_SAFETY_ANALYSIS { PlanLocked(e, context); }, effect);
+  for (size_t i = 0; i < effects.size(); ++i) {
+    const auto* block = std::get_if<core::SendBlock>(&effects[i]);
+    const auto* complete = i + 1 < effects.size() ? std::get_if<core::SendComplete>(&effects[i + 1]) : nullptr;
+    if (block != nullptr && complete != nullptr && block->to == complete->to) {
+      PlanLastBlockLocked(*block, *complete, context);
+      ++i;
+    } else {
+      std::visit([&](auto& e) ABSL_NO_THREAD_SAFETY_ANALYSIS { PlanLocked(e, context); }, effects[i]);
+    }
   }
   if (core_.next_round() != seen_round_) NoteCompletedLocked(context.work);
 }
@@ -134,6 +141,7 @@ v1::ShardReport ShardDriver::Report() {
   for (const core::Missing& missing : core_.MissingBlocks()) {
     report.add_ranks(missing.rank.value());
     report.add_missing_blocks(missing.blocks);
+    report.add_awaited_blocks(missing.awaited);
   }
   const absl::Duration waiting = MonotonicNow() - core_.waiting_since();
   if (core_.serving()) report.set_waiting_seconds(absl::ToDoubleSeconds(waiting));
@@ -172,7 +180,8 @@ void ShardDriver::OnFrame(const std::shared_ptr<ExchangeStream>& stream, grpc::B
     default:
       stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
                      absl::StrCat("expected ATTACH, CONTRIBUTION or EMPTY_CONTRIBUTION from a worker, but ",
-                                  v1::FrameHeader::Kind_Name(frame.header.kind()), " came")});
+                                  v1::FrameHeader::Kind_Name(frame.header.kind()), " (kind ", frame.header.kind(),
+                                  ") came")});
   }
 }
 
@@ -200,19 +209,28 @@ void ShardDriver::OnAttach(const std::shared_ptr<ExchangeStream>& stream, const 
       stream->attached_ = true;
       stream->who_ = {Rank(header.rank()), Incarnation(header.incarnation())};
       stream->connection_ = header.connection();
+      stream->attempt_ = header.attempt();
       const core::AttachWorker event{.who = stream->who_,
                                      .generation = Generation(header.generation()),
                                      .next = Round(header.round()),
                                      .connection = header.connection(),
                                      .connections = header.connections()};
-      // Only a member's stream may take the place of another; the core refuses the rest.
-      if (core_.IsMember(stream->who_) && event.generation == core_.generation()) {
-        streams_[{stream->who_.rank, stream->connection_}] = stream;
+      if (!IsOvertakenLocked(*stream)) {
+        // Only a member's stream may take the place of another; the core refuses the rest.
+        if (core_.IsMember(stream->who_) && event.generation == core_.generation()) {
+          streams_[{stream->who_.rank, stream->connection_}] = stream;
+        }
+        StepLocked(event, context);
       }
-      StepLocked(event, context);
     }
   }
   Perform(std::move(context.work));
+}
+
+// The same life of the worker has attached over a newer stream already: this one has broken, and its end is still to come.
+bool ShardDriver::IsOvertakenLocked(const ExchangeStream& stream) const {
+  const auto at = streams_.find({stream.who_.rank, stream.connection_});
+  return at != streams_.end() && at->second->who_ == stream.who_ && at->second->attempt_ > stream.attempt_;
 }
 
 void ShardDriver::OnStreamClosed(const ExchangeStream& stream) {
@@ -326,12 +344,8 @@ void ShardDriver::PlanLocked(const core::ReduceBlock& effect, Context& context) 
   context.work.push_back(std::move(reduce));
 }
 
-grpc::ByteBuffer ShardDriver::BlockMessage(Generation generation, Version version, Slot slot,
-                                           const storage::BufferRef& block) const {
-  v1::FrameHeader header;
+grpc::ByteBuffer ShardDriver::BlockMessage(v1::FrameHeader header, Slot slot, const storage::BufferRef& block) const {
   header.set_kind(v1::FrameHeader::PARAMETERS);
-  header.set_generation(generation.value());
-  header.set_round(version.value());
   header.set_block(layout_->of_shard(index_)[slot.value()].value());
   header.set_dtype(v1::DTYPE_F32);
   if (block->checksum) header.set_checksum(*block->checksum);
@@ -347,8 +361,17 @@ void ShardDriver::SendToLocked(const core::Destinations& to, grpc::ByteBuffer me
 }
 
 void ShardDriver::PlanLocked(const core::SendBlock& effect, Context& context) {
-  SendToLocked(effect.to, BlockMessage(effect.generation, effect.version, effect.slot, store_->current(effect.slot)),
-               context.work);
+  v1::FrameHeader header;
+  header.set_generation(effect.generation.value());
+  header.set_round(effect.version.value());
+  SendToLocked(effect.to, BlockMessage(std::move(header), effect.slot, store_->current(effect.slot)), context.work);
+}
+
+// The last block of a round says that the round is complete: one message less on the path of every round.
+void ShardDriver::PlanLastBlockLocked(const core::SendBlock& block, const core::SendComplete& complete, Context& context) {
+  v1::FrameHeader header =
+      CompleteHeader(complete.generation, complete.version, complete.completed_in, complete.participants);
+  SendToLocked(block.to, BlockMessage(std::move(header), block.slot, store_->current(block.slot)), context.work);
 }
 
 void ShardDriver::PlanLocked(const core::SendComplete& effect, Context& context) {
@@ -476,7 +499,10 @@ std::vector<grpc::ByteBuffer> ShardDriver::SnapshotLocked(Version version) const
     const bool closed = core_.IsClosed(Slot(s));
     const storage::BufferRef& block = (newest && !closed) ? store_->current(Slot(s)) : store_->previous(Slot(s));
     if (block == nullptr) return {};
-    frames.push_back(BlockMessage(core_.generation(), version, Slot(s), block));
+    v1::FrameHeader header;
+    header.set_generation(core_.generation().value());
+    header.set_round(version.value());
+    frames.push_back(BlockMessage(std::move(header), Slot(s), block));
   }
   frames.push_back(wire::Encode(CompleteHeader(core_.generation(), version,
                                                newest ? core_.completed_in() : core_.completed_in_before(),
@@ -505,8 +531,8 @@ void ShardDriver::Pull(const v1::PullRequest& request, std::shared_ptr<PullStrea
   {
     absl::MutexLock lock(&mutex_);
     const Round next = core_.next_round();
-    const bool newest = version.next() == next;
-    const bool before = version.next().next() == next && core_.tentative();
+    const bool newest = version < next && version.next() == next;
+    const bool before = version < next && version.next().next() == next && core_.tentative();
     if (run_id_.empty() || request.run_id() != run_id_) {
       refused = absl::PermissionDeniedError(
           absl::StrCat("this shard serves run '", run_id_, "', not run '", request.run_id(), "'"));

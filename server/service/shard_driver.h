@@ -49,6 +49,7 @@ class ExchangeStream : public wire::ServerStream<grpc::ByteBuffer, grpc::ByteBuf
   bool attached_ = false;  // guarded by ShardDriver::mutex_, as what follows
   Member who_;
   uint32_t connection_ = 0;
+  uint64_t attempt_ = 0;
 };
 
 // Where a reader's frames go.
@@ -138,6 +139,7 @@ class ShardDriver {
   void OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
   void OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame);
   void OnEmptyContribution(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
+  bool IsOvertakenLocked(const ExchangeStream& stream) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAttachLocked(const v1::FrameHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // What an effect means here.
@@ -154,8 +156,10 @@ class ShardDriver {
   void PlanLocked(const core::AnswerInstalled& effect, Context& context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendToLocked(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  grpc::ByteBuffer BlockMessage(Generation generation, Version version, Slot slot,
-                                const storage::BufferRef& block) const;
+  // A PARAMETERS message; `header` brings what is not of the block.
+  grpc::ByteBuffer BlockMessage(v1::FrameHeader header, Slot slot, const storage::BufferRef& block) const;
+  void PlanLastBlockLocked(const core::SendBlock& block, const core::SendComplete& complete, Context& context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<KeptPayload> TakeKeptLocked(Slot slot, const std::vector<core::Weighted>& contributors)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteCompletedLocked(WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

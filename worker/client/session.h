@@ -132,6 +132,8 @@ class SessionCore {
   // The version that is awaited now, and by shard what is still missing of it.
   Version target() const { return target_; }
   std::vector<Awaited> AwaitedFrom() const;
+  // The block of the awaited version has come already (in this generation).
+  bool HasReceived(ShardIndex shard, Slot slot) const { return shards_[shard.value()].received[slot.value()]; }
 
  private:
   struct Shard {

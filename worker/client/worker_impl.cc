@@ -126,6 +126,7 @@ void Worker::Impl::OpenMembershipLocked() {
   join.mutable_join()->set_name(options_.name);
   join.mutable_join()->set_incarnation(incarnation_.value());
   if (options_.rank) join.mutable_join()->set_rank(options_.rank->value());
+  join.mutable_join()->set_attempt(++membership_attempts_);
   join.mutable_join()->set_run_id(welcomed_ ? run_id_ : options_.run_id);
   membership_->Send(std::move(join));
   if (model_) {
@@ -270,6 +271,7 @@ void Worker::Impl::OpenDataLocked(ShardIndex shard, uint32_t connection, Todo& t
   auto stream = std::make_shared<DataStream>(this, shard, connection, address);
   alive_.insert(stream.get());
   connections_[shard.value()][connection].stream = stream;
+  ++connections_[shard.value()][connection].attempts;
   stream->Start();
   StepLocked(client::Connected{shard, connection}, todo);
 }
@@ -336,14 +338,20 @@ void Worker::Impl::OnParameters(DataStream& stream, wire::Frame& frame) {
     store_block_ = false;
     StepLocked(client::ParametersArrived{stream.shard(), generation, version, block.slot}, todo);
     if (store_block_) call = call_;
+    if (store_block_) NoteReturnedLocked(stream.shard(), block, todo);
   }
-  if (call == nullptr || !call->memory->TryLend()) return;
-  wire::CopyPayload(frame, call->parameters[block.tensor].data() + block.offset);
-  call->memory->Return();
-  frame.payload.clear();
+  for (const auto& other : todo.flush) other->Flush();
+  todo.flush.clear();
+  const bool store = call != nullptr && call->memory->TryLend();
+  if (store) {
+    wire::CopyPayload(frame, call->parameters[block.tensor].data() + block.offset);
+    call->memory->Return();
+    frame.payload.clear();
+  }
   {
     absl::MutexLock lock(&mutex_);
-    StepLocked(client::BlockStored{stream.shard(), generation, version, block.slot}, todo);
+    if (store) StepLocked(client::BlockStored{stream.shard(), generation, version, block.slot}, todo);
+    if (header.completed_in() > 0) StepCompleteLocked(stream.shard(), header, todo);
   }
   Do(std::move(todo));
 }
@@ -352,14 +360,18 @@ void Worker::Impl::OnComplete(const DataStream& stream, const v1::FrameHeader& h
   Todo todo;
   {
     absl::MutexLock lock(&mutex_);
-    StepLocked(client::CompleteArrived{.shard = stream.shard(),
-                                       .generation = Generation(header.generation()),
-                                       .version = Version(header.round()),
-                                       .completed_in = Generation(header.completed_in()),
-                                       .participants = RanksFromProto(header.participants())},
-               todo);
+    StepCompleteLocked(stream.shard(), header, todo);
   }
   Do(std::move(todo));
+}
+
+void Worker::Impl::StepCompleteLocked(ShardIndex shard, const v1::FrameHeader& header, Todo& todo) {
+  StepLocked(client::CompleteArrived{.shard = shard,
+                                     .generation = Generation(header.generation()),
+                                     .version = Version(header.round()),
+                                     .completed_in = Generation(header.completed_in()),
+                                     .participants = RanksFromProto(header.participants())},
+             todo);
 }
 
 // ---- Effects ----
@@ -374,7 +386,9 @@ void Worker::Impl::StepLocked(const Event& event, Todo& todo) {
 }
 
 void Worker::Impl::PlanLocked(const client::SendAttach& effect, Todo& todo) {
-  const auto& stream = connections_[effect.shard.value()][effect.connection].stream;
+  Connection& connection = connections_[effect.shard.value()][effect.connection];
+  connection.next_slot = SIZE_MAX;  // what was to be sent in the older generation is not
+  const auto& stream = connection.stream;
   v1::FrameHeader header;
   header.set_kind(v1::FrameHeader::ATTACH);
   header.set_generation(effect.generation.value());
@@ -384,6 +398,7 @@ void Worker::Impl::PlanLocked(const client::SendAttach& effect, Todo& todo) {
   header.set_incarnation(incarnation_.value());
   header.set_connection(effect.connection);
   header.set_connections(announce_.connections());
+  header.set_attempt(connection.attempts);
   stream->Enqueue([header] { return std::make_optional(wire::Encode(header)); });
   todo.flush.push_back(stream);
 }
@@ -412,24 +427,50 @@ std::function<std::optional<grpc::ByteBuffer>()> Worker::Impl::BlockMakerLocked(
 }
 
 void Worker::Impl::PlanLocked(const client::SendContribution& effect, Todo& todo) {
-  const auto& stream = connections_[effect.shard.value()][effect.connection].stream;
+  Connection& connection = connections_[effect.shard.value()][effect.connection];
   v1::FrameHeader header;
   header.set_generation(effect.generation.value());
   header.set_round(effect.round.value());
   header.set_weight(call_->weight);
-  const std::vector<BlockIndex>& blocks = layout_->of_shard(effect.shard);
-  if (blocks.empty() || call_->gradients.empty()) {
+  connection.next_slot = SIZE_MAX;
+  if (layout_->of_shard(effect.shard).empty() || call_->gradients.empty()) {
     if (effect.connection != 0) return;
     header.set_kind(v1::FrameHeader::EMPTY_CONTRIBUTION);
-    stream->Enqueue([header] { return std::make_optional(wire::Encode(header)); });
-  } else {
-    header.set_kind(v1::FrameHeader::CONTRIBUTION);
-    header.set_dtype(v1::DTYPE_F32);
-    for (size_t slot = effect.connection; slot < blocks.size(); slot += announce_.connections()) {
-      stream->Enqueue(BlockMakerLocked(blocks[slot], header));
-    }
+    connection.stream->Enqueue([header] { return std::make_optional(wire::Encode(header)); });
+    todo.flush.push_back(connection.stream);
+    return;
   }
-  todo.flush.push_back(stream);
+  header.set_kind(v1::FrameHeader::CONTRIBUTION);
+  header.set_dtype(v1::DTYPE_F32);
+  connection.header = std::move(header);
+  connection.next_slot = effect.connection;
+  connection.under_way.clear();
+  connection.under_way_bytes = 0;
+  PumpLocked(effect.shard, effect.connection, todo);
+}
+
+void Worker::Impl::PumpLocked(ShardIndex shard, uint32_t index, Todo& todo) {
+  Connection& connection = connections_[shard.value()][index];
+  if (connection.stream == nullptr || call_ == nullptr) return;
+  const std::vector<BlockIndex>& blocks = layout_->of_shard(shard);
+  const bool any = connection.next_slot < blocks.size();
+  for (; connection.next_slot < blocks.size(); connection.next_slot += announce_.connections()) {
+    const Slot slot(static_cast<uint32_t>(connection.next_slot));
+    if (session_->HasReceived(shard, slot)) continue;  // the shard has closed it: this contribution was in it
+    const size_t bytes = layout_->block(blocks[slot.value()]).bytes();
+    if (!connection.under_way.empty() && connection.under_way_bytes + bytes > announce_.credit_bytes()) break;
+    connection.under_way.insert(slot);
+    connection.under_way_bytes += bytes;
+    connection.stream->Enqueue(BlockMakerLocked(blocks[slot.value()], connection.header));
+  }
+  if (any) todo.flush.push_back(connection.stream);
+}
+
+void Worker::Impl::NoteReturnedLocked(ShardIndex shard, const Block& block, Todo& todo) {
+  const uint32_t index = block.slot.value() % announce_.connections();
+  Connection& connection = connections_[shard.value()][index];
+  if (connection.under_way.erase(block.slot) > 0) connection.under_way_bytes -= block.bytes();
+  PumpLocked(shard, index, todo);
 }
 
 void Worker::Impl::PlanLocked(const client::StoreBlock&, Todo&) { store_block_ = true; }

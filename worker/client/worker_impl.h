@@ -61,6 +61,13 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   struct Connection {
     std::shared_ptr<client::DataStream> stream;  // null: to be opened at retry_at
     absl::Time retry_at = absl::InfinitePast();
+    uint64_t attempts = 0;
+    // The contribution's blocks that go over this connection: sent as earlier ones come back as parameters, so that no
+    // worker runs ahead of the others by more than its credit.
+    v1::FrameHeader header;          // what their headers have in common
+    size_t next_slot = SIZE_MAX;     // the first that has not been sent
+    absl::flat_hash_set<Slot> under_way;
+    uint64_t under_way_bytes = 0;
   };
   // What an event leaves to be done without the lock.
   struct Todo {
@@ -95,6 +102,11 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   void PlanLocked(const client::SessionFailed& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailLocked(const absl::Status& status, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleLocked(absl::StatusOr<RoundResult> result, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sends as many blocks of the contribution as the credit allows.
+  void PumpLocked(ShardIndex shard, uint32_t connection, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteReturnedLocked(ShardIndex shard, const Block& block, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StepCompleteLocked(ShardIndex shard, const v1::FrameHeader& header, Todo& todo)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::function<std::optional<grpc::ByteBuffer>()> BlockMakerLocked(BlockIndex index, v1::FrameHeader header)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(Todo todo);
@@ -116,6 +128,7 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   mutable absl::Mutex mutex_;
   // Membership.
   std::shared_ptr<client::MembershipStream> membership_ ABSL_GUARDED_BY(mutex_);
+  uint64_t membership_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time membership_retry_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Status membership_status_ ABSL_GUARDED_BY(mutex_);  // of the newest attempt that failed

@@ -1,0 +1,352 @@
+#include "server/service/run_status.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::service {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kFirstLife = 100;  // incarnation of rank r: 100 + r, until it is replaced
+constexpr uint64_t kShardLife = 200;
+
+// A run of two shards and two workers with a lease of 5 s, and its status at any moment.
+class RunStatusTest : public ::testing::Test {
+ protected:
+  template <class Event>
+  void Do(const Event& event) {
+    core::CoordinatorEffects effects;
+    core_.Step(event, now_, effects);
+  }
+  v1::Status Describe(uint32_t rounds = 10) const { return DescribeRun(core_, shards_, history_, rounds, now_); }
+
+  void Pass(absl::Duration time) { now_ += time; }
+  // Time in which everybody is heard of.
+  void PassAlive(absl::Duration time) {
+    Pass(time);
+    for (const core::Seat& seat : core_.seats()) Do(core::WorkerBeats{seat.incarnation});
+    for (ReportedShard& shard : shards_) shard.at = now_;
+    Do(core::Tick{});
+  }
+  void Arrive(uint32_t shard) {
+    Do(core::ShardArrives{ShardIndex(shard), Incarnation(kShardLife + shard), absl::StrCat("host:", shard), ""});
+    shards_[shard].at = now_;
+  }
+  void Join(uint32_t rank, uint64_t incarnation, std::string name) {
+    Do(core::WorkerJoins{Incarnation(incarnation), std::move(name), Rank(rank), ""});
+  }
+  void Define(uint64_t incarnation) {
+    Do(core::WorkerDefines{Incarnation(incarnation), {.tensors = {{.name = "w", .shape = {8}}}}});
+  }
+  void ArriveAndJoin() {
+    Arrive(0);
+    Arrive(1);
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      Join(rank, kFirstLife + rank, absl::StrCat("worker-", rank));
+      Define(kFirstLife + rank);
+    }
+  }
+  // Answers for both shards; the next round is `next`.
+  void Change(uint64_t next) {
+    for (uint32_t s = 0; s < 2; ++s) {
+      Do(core::ShardSealed{ShardIndex(s), Incarnation(kShardLife + s), core_.generation(), Round(next),
+                           Generation(next == 0 ? 0 : 1)});
+    }
+    for (uint32_t s = 0; s < 2; ++s) {
+      Do(core::ShardInstalled{ShardIndex(s), Incarnation(kShardLife + s), core_.generation(), ""});
+    }
+    for (uint32_t s = 0; s < 2; ++s) Report(s, next, {}, 0);
+  }
+  // Shard `s` collects `next` and has waited `seconds` for `missing` blocks of each rank.
+  void Report(uint32_t s, uint64_t next, std::vector<uint32_t> missing, double seconds) {
+    v1::ShardReport& report = shards_[s].report;
+    report.Clear();
+    report.set_generation(core_.generation().value());
+    report.set_next_round(next);
+    report.set_blocks(4);
+    report.set_waiting_seconds(seconds);
+    for (uint32_t rank = 0; rank < missing.size(); ++rank) {
+      report.add_ranks(rank);
+      report.add_missing_blocks(missing[rank]);
+    }
+    shards_[s].at = now_;
+  }
+  void Train() {
+    ArriveAndJoin();
+    Change(0);
+    for (uint32_t s = 0; s < 2; ++s) Report(s, 8, {0, 0}, 0);
+  }
+
+  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
+  core::CoordinatorCore core_{{.run_id = "r", .workers = 2, .shards = 2, .lease = absl::Seconds(5)}, now_};
+  std::vector<ReportedShard> shards_{2};
+  RoundHistory history_;
+};
+
+std::vector<std::string> Waits(const v1::Status& status) {
+  std::vector<std::string> texts;
+  for (const v1::WaitingFor& wait : status.waiting_for()) {
+    texts.push_back(absl::StrCat(wait.has_rank() ? "rank " : "shard ",
+                                 wait.has_rank() ? wait.rank() : wait.shard_index(), " ", wait.name(), " ",
+                                 wait.since_seconds(), " s: ", wait.reason()));
+    for (const v1::MissingOnShard& missing : wait.missing()) {
+      absl::StrAppend(&texts.back(), "; ", missing.missing_blocks(), "/", missing.blocks(), " on shard ",
+                      missing.shard());
+    }
+  }
+  return texts;
+}
+
+TEST_F(RunStatusTest, Shards_NotThere_AreWaitedFor) {
+  Arrive(0);
+  Pass(absl::Seconds(1));
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::WAITING_FOR_SHARDS);
+  EXPECT_FALSE(status.healthy());
+  EXPECT_FALSE(status.has_version());
+  EXPECT_EQ(status.shards(0).state(), v1::ShardStatus::UP);
+  EXPECT_EQ(status.shards(0).address(), "host:0");
+  EXPECT_EQ(status.shards(1).state(), v1::ShardStatus::ABSENT);
+  EXPECT_THAT(Waits(status), ::testing::Contains("shard 1  1 s: has not come yet"));
+  EXPECT_THAT(status.summary(), HasSubstr("shard 1"));
+}
+
+TEST_F(RunStatusTest, Workers_NotThere_AreWaitedFor) {
+  Arrive(0);
+  Arrive(1);
+  Join(0, kFirstLife, "worker-0");
+  Define(kFirstLife);
+  Pass(absl::Seconds(1));
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::WAITING_FOR_WORKERS);
+  EXPECT_EQ(status.workers(0).state(), v1::WorkerStatus::ACTIVE);
+  EXPECT_EQ(status.workers(1).state(), v1::WorkerStatus::ABSENT);
+  EXPECT_THAT(Waits(status), ::testing::Contains(HasSubstr("rank 1  1 s: nobody holds this rank")));
+  EXPECT_THAT(status.summary(), HasSubstr("waiting for workers to join"));
+  EXPECT_THAT(status.summary(), HasSubstr("rank 1"));
+}
+
+TEST_F(RunStatusTest, Worker_JoinedButUndefined_IsNamedSo) {
+  Arrive(0);
+  Arrive(1);
+  Join(1, kFirstLife + 1, "worker-1");
+  Pass(absl::Seconds(1));
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.workers(1).state(), v1::WorkerStatus::JOINED);
+  EXPECT_EQ(status.workers(1).state_seconds(), 1);
+  EXPECT_THAT(Waits(status), ::testing::Contains("rank 1 worker-1 1 s: has joined, but not defined the model yet"));
+}
+
+TEST_F(RunStatusTest, Generation_Changing_NamesTheShardThatHasNotAnswered) {
+  ArriveAndJoin();
+  Do(core::ShardSealed{ShardIndex(0), Incarnation(kShardLife), core_.generation(), Round(0), Generation(0)});
+  EXPECT_THAT(Waits(Describe()), ElementsAre()) << "this is how long it may take";
+  PassAlive(absl::Seconds(1));
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::CHANGING_GENERATION);
+  EXPECT_FALSE(status.healthy());
+  EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 1 s: has not answered the change to generation 1"));
+  EXPECT_EQ(status.summary(), "changing to generation 1, waiting for shard 1");
+}
+
+TEST_F(RunStatusTest, Training_InItsCourse_WaitsForNobody) {
+  Train();
+  Report(0, 8, {1, 0}, 0.2);
+  Report(1, 9, {0, 0}, 0);
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::TRAINING);
+  EXPECT_TRUE(status.healthy());
+  EXPECT_EQ(status.run_id(), "r");
+  EXPECT_EQ(status.generation(), 1u);
+  EXPECT_EQ(status.round(), 8u) << "of the shard that is behind";
+  EXPECT_EQ(status.version(), 7u) << "complete on every shard";
+  EXPECT_EQ(status.summary(), "training, round 8");
+  EXPECT_THAT(Waits(status), ElementsAre());
+  EXPECT_EQ(status.shards(1).version(), 8u);
+  EXPECT_EQ(status.lease_seconds(), 5);
+}
+
+TEST_F(RunStatusTest, InitialValues_OnTheirWay_AreSaid) {
+  ArriveAndJoin();
+  Change(0);
+  const v1::Status status = Describe();
+  EXPECT_FALSE(status.has_version());
+  EXPECT_EQ(status.summary(), "receiving the initial values");
+}
+
+TEST_F(RunStatusTest, Straggler_OnOneShard_IsNamedWithWhatIsMissing) {
+  Train();
+  Report(1, 8, {0, 3}, 2);
+  const v1::Status status = Describe();
+  EXPECT_THAT(Waits(status),
+              ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
+  EXPECT_TRUE(status.healthy()) << "not longer than the lease";
+  EXPECT_EQ(status.summary(), "training, round 8, waiting for rank 1");
+  PassAlive(absl::Seconds(1));
+  Report(1, 8, {0, 3}, 5.5);
+  EXPECT_FALSE(Describe().healthy());
+}
+
+TEST_F(RunStatusTest, Report_OfAnOldGeneration_BlamesNobody) {
+  Train();
+  Report(1, 8, {0, 3}, 2);
+  shards_[1].report.set_generation(0);
+  EXPECT_THAT(Waits(Describe()), ElementsAre());
+}
+
+TEST_F(RunStatusTest, Report_WithRanksButNoCounts_IsTakenAsFarAsItGoes) {
+  Train();
+  Report(0, 8, {2, 1}, 3);
+  shards_[0].report.mutable_missing_blocks()->Truncate(1);
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.workers(0).missing_size(), 1);
+  EXPECT_EQ(status.workers(1).missing_size(), 0);
+}
+
+TEST_F(RunStatusTest, Worker_Silent_IsNamedBeforeItIsLost) {
+  Train();
+  Pass(absl::Milliseconds(2500));
+  Do(core::WorkerBeats{Incarnation(kFirstLife)});
+  for (uint32_t s = 0; s < 2; ++s) Report(s, 8, {0, 4}, 2.4);
+  Do(core::Tick{});
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.workers(0).state(), v1::WorkerStatus::ACTIVE);
+  EXPECT_EQ(status.workers(1).state(), v1::WorkerStatus::SILENT);
+  EXPECT_THAT(Waits(status), ElementsAre("rank 1 worker-1 2.5 s: silent: no heartbeat for 2.5 s; 4/4 on shard 0; 4/4 "
+                                         "on shard 1"));
+}
+
+TEST_F(RunStatusTest, Worker_Lost_IsUnhealthyAtOnce) {
+  Train();
+  Pass(absl::Seconds(6));
+  Do(core::WorkerBeats{Incarnation(kFirstLife)});
+  for (uint32_t s = 0; s < 2; ++s) Report(s, 8, {0, 4}, 5);
+  Do(core::Tick{});
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.workers(1).state(), v1::WorkerStatus::LOST);
+  EXPECT_EQ(status.workers(1).heartbeat_age_seconds(), 6);
+  EXPECT_FALSE(status.healthy());
+  EXPECT_THAT(Waits(status), ElementsAre(HasSubstr("rank 1 worker-1 6 s: lost: no heartbeat for 6 s")));
+}
+
+TEST_F(RunStatusTest, Worker_Replaced_IsCounted) {
+  Train();
+  Join(1, 999, "worker-1");
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::WAITING_FOR_WORKERS);
+  EXPECT_EQ(status.workers(1).incarnation(), 999u);
+  EXPECT_EQ(status.workers(1).replacements(), 1u);
+  EXPECT_EQ(status.workers(0).replacements(), 0u);
+}
+
+TEST_F(RunStatusTest, Shard_Silent_IsNamed) {
+  Train();
+  Pass(absl::Seconds(3));
+  for (uint32_t rank = 0; rank < 2; ++rank) Do(core::WorkerBeats{Incarnation(kFirstLife + rank)});
+  Report(0, 8, {0, 0}, 0);
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.shards(0).state(), v1::ShardStatus::UP);
+  EXPECT_EQ(status.shards(1).state(), v1::ShardStatus::SILENT);
+  EXPECT_EQ(status.shards(1).report_age_seconds(), 3);
+  EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 3 s: silent: no report for 3 s"));
+}
+
+TEST_F(RunStatusTest, Waits_Several_AreSortedByTheLongest) {
+  Train();
+  Report(0, 8, {4, 4}, 1);
+  Report(1, 8, {0, 4}, 3);
+  const v1::Status status = Describe();
+  ASSERT_EQ(status.waiting_for_size(), 2);
+  EXPECT_EQ(status.waiting_for(0).rank(), 1u);
+  EXPECT_EQ(status.waiting_for(0).missing_size(), 2);
+  EXPECT_EQ(status.waiting_for(1).rank(), 0u);
+}
+
+TEST_F(RunStatusTest, Run_Done_WaitsForNobody) {
+  Train();
+  for (uint32_t rank = 0; rank < 2; ++rank) Do(core::WorkerLeaves{Incarnation(kFirstLife + rank)});
+  Pass(absl::Minutes(1));
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::DONE);
+  EXPECT_TRUE(status.healthy());
+  EXPECT_EQ(status.workers(0).state(), v1::WorkerStatus::LEFT);
+  EXPECT_THAT(Waits(status), ElementsAre());
+  EXPECT_EQ(status.summary(), "the run is done: every worker has left");
+}
+
+TEST_F(RunStatusTest, Run_Failed_SaysWhy) {
+  ArriveAndJoin();
+  for (uint32_t s = 0; s < 2; ++s) {
+    Do(core::ShardSealed{ShardIndex(s), Incarnation(kShardLife + s), core_.generation(), Round(0), Generation(0)});
+  }
+  Do(core::ShardInstalled{ShardIndex(1), Incarnation(kShardLife + 1), core_.generation(), "no memory for it"});
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.state(), v1::Status::FAILED);
+  EXPECT_FALSE(status.healthy());
+  EXPECT_THAT(status.summary(), HasSubstr("the run has failed: shard 1: no memory for it"));
+  EXPECT_THAT(Waits(status), ElementsAre());
+}
+
+// ---- History ----
+
+v1::RoundRecord Record(uint64_t version, uint64_t generation, double seconds) {
+  v1::RoundRecord record;
+  record.set_version(version);
+  record.set_generation(generation);
+  record.set_seconds(seconds);
+  record.set_last_rank(1);
+  record.set_last_by_seconds(0.5);
+  record.add_participants(0);
+  record.add_participants(1);
+  return record;
+}
+
+TEST_F(RunStatusTest, Rounds_Recent_ComeNewestFirstWithWhoCameLast) {
+  Train();
+  for (uint64_t version = 1; version <= 5; ++version) history_.Add(Record(version, 1, 1));
+  const v1::Status status = Describe(3);
+  ASSERT_EQ(status.rounds_size(), 3);
+  EXPECT_EQ(status.rounds(0).version(), 5u);
+  EXPECT_EQ(status.rounds(2).version(), 3u);
+  EXPECT_EQ(status.workers(1).last_count(), 5u);
+  EXPECT_EQ(status.workers(1).last_by_seconds(), 2.5);
+  EXPECT_EQ(status.workers(0).last_count(), 0u);
+}
+
+TEST(RoundHistoryTest, Record_OfTheSlowerShard_IsKept) {
+  RoundHistory history;
+  history.Add(Record(4, 1, 2));
+  history.Add(Record(4, 1, 3));
+  history.Add(Record(4, 1, 1));
+  ASSERT_EQ(history.records().size(), 1u);
+  EXPECT_EQ(history.records()[0].seconds(), 3);
+}
+
+TEST(RoundHistoryTest, Version_MadeAgain_ReplacesTheUndone) {
+  RoundHistory history;
+  history.Add(Record(4, 1, 9));
+  history.Add(Record(5, 2, 1));
+  history.Add(Record(4, 2, 1));
+  history.Add(Record(4, 1, 10));
+  ASSERT_EQ(history.records().size(), 2u);
+  EXPECT_EQ(history.records()[0].generation(), 2u);
+  EXPECT_EQ(history.records()[0].seconds(), 1);
+}
+
+TEST(RoundHistoryTest, Records_InAnyOrder_AreSortedAndBounded) {
+  RoundHistory history;
+  for (uint64_t version = 1; version <= 1000; ++version) history.Add(Record(version ^ 1, 1, 1));
+  ASSERT_EQ(history.records().size(), 256u);
+  for (size_t i = 1; i < 256; ++i) EXPECT_LT(history.records()[i - 1].version(), history.records()[i].version());
+  EXPECT_EQ(history.records().back().version(), 1001u);
+}
+
+}  // namespace
+}  // namespace lockstep::service

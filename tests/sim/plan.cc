@@ -1,0 +1,88 @@
+#include "tests/sim/plan.h"
+
+#include "tests/sim/random.h"
+
+namespace lockstep::sim {
+namespace {
+
+// Half of the time never; otherwise about every lo..hi.
+absl::Duration DrawInterval(Random& random, absl::Duration lo, absl::Duration hi, uint32_t on = 500) {
+  return random.Chance(on) ? random.Skewed(lo, hi) : absl::InfiniteDuration();
+}
+
+uint32_t DrawChance(Random& random, uint64_t most) {
+  return random.Chance(500) ? static_cast<uint32_t>(random.Between(1, most)) : 0;
+}
+
+void DrawCluster(Random& random, Plan& plan) {
+  plan.workers = static_cast<uint32_t>(random.Chance(250) ? random.Between(9, 12) : random.Between(1, 8));
+  plan.connections = static_cast<uint32_t>(random.Between(1, 3));
+  plan.rounds = random.Between(3, 12);
+  plan.elements.resize(random.Between(1, 4));
+  for (auto& shard : plan.elements) {
+    shard.resize(random.Chance(100) ? 0 : random.Between(0, 6));
+    for (uint32_t& elements : shard) elements = static_cast<uint32_t>(random.Between(1, 5));
+  }
+  plan.zero_weight = DrawChance(random, 400);
+}
+
+void DrawPace(Random& random, Plan& plan) {
+  plan.lease = random.Between(absl::Seconds(1), absl::Seconds(5));
+  plan.compute = random.Skewed(absl::Milliseconds(5), absl::Milliseconds(500));
+  plan.slow_worker = DrawChance(random, 400);
+  plan.reduce = random.Skewed(absl::Microseconds(50), absl::Milliseconds(50));
+  plan.delay = random.Skewed(absl::Microseconds(100), absl::Milliseconds(20));
+  plan.start = random.Skewed(absl::Milliseconds(1), absl::Seconds(3));
+  plan.faults_end = absl::UnixEpoch() + plan.start + random.Skewed(absl::Seconds(1), absl::Seconds(25));
+  plan.deadline = plan.faults_end + absl::Minutes(5);
+}
+
+FaultPlan DrawFaults(Random& random) {
+  const absl::Duration often = absl::Milliseconds(150);
+  const absl::Duration seldom = absl::Seconds(6);
+  FaultPlan faults;
+  faults.crash = DrawInterval(random, often, seldom);
+  faults.pause = DrawInterval(random, often, seldom);
+  faults.evict = DrawInterval(random, often, 2 * seldom, 250);
+  faults.break_worker = DrawInterval(random, often, seldom);
+  faults.break_shard = DrawInterval(random, often, seldom);
+  faults.break_data = DrawInterval(random, absl::Milliseconds(10), seldom);
+  faults.pause_shard = DrawInterval(random, often, seldom);
+  faults.stranger = DrawInterval(random, often, seldom, 100);
+  faults.wrong_model = DrawInterval(random, often, seldom, 150);
+  faults.lose_shard = DrawInterval(random, often, seldom, 40);
+  faults.break_shard_in_change = DrawChance(random, 200);
+  faults.flap = DrawChance(random, 200);
+  faults.break_worker_at_leave = DrawChance(random, 200);
+  faults.duplicate = DrawChance(random, 200);
+  faults.slow_store = DrawChance(random, 300);
+  faults.delay_spike = DrawChance(random, 50);
+  faults.other_name = DrawChance(random, 500);
+  faults.replace_paused = DrawChance(random, 900);
+  return faults;
+}
+
+}  // namespace
+
+Plan DrawPlan(uint64_t seed) {
+  Random random(Mix({seed, 1}));
+  Plan plan;
+  plan.seed = seed;
+  DrawCluster(random, plan);
+  DrawPace(random, plan);
+  plan.faults = DrawFaults(random);
+  return plan;
+}
+
+ModelSpec ModelOf(const Plan& plan) {
+  ModelSpec model;
+  for (const auto& shard : plan.elements) {
+    for (uint32_t elements : shard) {
+      model.tensors.push_back({.name = "t" + std::to_string(model.tensors.size()), .shape = {elements}});
+    }
+  }
+  if (model.tensors.empty()) model.tensors.push_back({.name = "nothing", .shape = {1}});
+  return model;
+}
+
+}  // namespace lockstep::sim

@@ -1,0 +1,277 @@
+#include "tests/sim/shard_process.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/sim/coordinator_process.h"
+#include "tests/sim/worker_process.h"
+
+namespace lockstep::sim {
+
+ShardProcess::ShardProcess(World& world, Directory& directory, ShardIndex index, Incarnation incarnation)
+    : Process(world),
+      directory_(directory),
+      index_(index),
+      core_(incarnation),
+      store_(world, index, world.plan().elements[index.value()].size()) {}
+
+void ShardProcess::Start() {
+  if (world().plan().elements[index_.value()].empty()) world().Count(Occurrence::kShardWithoutBlocks);
+  OpenCoordinatorLink();
+}
+
+void ShardProcess::OpenCoordinatorLink() {
+  CoordinatorProcess& coordinator = *directory_.coordinator;
+  Link& link = directory_.Open(world(), LinkKind::kShardToCoordinator, coordinator_ != nullptr, *this, coordinator);
+  coordinator_ = &link;
+  link.WhenClosed(End::kClient, [this] {
+    if (finished_) return;
+    After(world().random().Skewed(absl::Milliseconds(1), absl::Milliseconds(200)), [this] { OpenCoordinatorLink(); });
+  });
+  const core::ShardArrives hello{.shard = index_,
+                                 .incarnation = core_.incarnation(),
+                                 .address = "",
+                                 .run_id = core_.generation() == Generation(0) ? "" : CoordinatorProcess::kRunId};
+  link.Send(End::kServer, [&coordinator, &link, hello] { coordinator.OnShard(link, hello); });
+}
+
+// ---- Events ----
+
+template <class Event>
+void ShardProcess::Step(const Event& event, Link* from) {
+  const uint64_t duplicates = core_.duplicates();
+  const uint64_t stale = core_.stale();
+  const Generation generation = core_.generation();
+  next_before_ = core_.next_round();
+  core::ShardEffects effects;
+  core_.Step(event, world().now(), effects);
+  CountIgnored(duplicates, stale);
+  world().Expect(core_.generation() >= generation, "a shard's generation goes back");
+  Run(effects, from);
+}
+
+void ShardProcess::CountIgnored(uint64_t duplicates, uint64_t stale) {
+  if (core_.stale() > stale) world().Count(Occurrence::kStaleIgnored);
+  if (core_.duplicates() == duplicates) return;
+  world().Count(Occurrence::kDuplicateIgnored);
+  const bool of_this_round = arrived_.payload != nullptr && arrived_.event.round == core_.next_round();
+  if (world().has(PlantedBug::kCountsDuplicates) && of_this_round) {
+    store_.Keep(arrived_.event.who.rank, arrived_.event.slot, *arrived_.payload);
+  }
+}
+
+void ShardProcess::OnSeal(const core::SealShard& event) {
+  world().Trace("shard $0 is told to seal for generation $1, $2 reductions under way", index_, event.generation,
+                computing_);
+  const bool news = event.to == core_.incarnation() && event.generation > core_.generation();
+  if (news && computing_ > 0) world().Count(Occurrence::kSealWhileReducing);
+  Step(event);
+}
+
+void ShardProcess::OnInstall(core::InstallGeneration event) {
+  event.blocks = static_cast<uint32_t>(world().plan().elements[index_.value()].size());
+  Step(event);
+}
+
+void ShardProcess::OnFinish() {
+  world().Trace("shard $0 ends", index_);
+  finished_ = true;
+}
+
+void ShardProcess::OnAttach(Link& link, const core::AttachWorker& event) {
+  if (rejected_.contains(&link)) return;
+  world().Trace("shard $0: rank $1, connection $2, attaches in generation $3 for round $4", index_, event.who.rank,
+                event.connection, event.generation, event.next);
+  const Connection connection{event.who.rank, event.connection};
+  Link*& newest = attached_[connection];
+  const auto& seats = directory_.coordinator->core().seats();
+  if (seats[event.who.rank.value()].incarnation != event.who.incarnation) world().Count(Occurrence::kDeadFrame);
+  const bool current = event.generation == core_.generation() && core_.serving();
+  if (current && newest != nullptr && newest->number() > link.number()) {
+    world().Count(Occurrence::kLateAttach);
+    return;
+  }
+  if (current) {
+    newest = &link;
+    connection_of_[&link] = connection;
+  }
+  Step(Received(event), &link);
+}
+
+void ShardProcess::OnClosed(Link& link) {
+  const auto at = connection_of_.find(&link);
+  if (at == connection_of_.end()) return;
+  const Connection connection = at->second;
+  connection_of_.erase(at);
+  if (attached_[connection] != &link) {
+    world().Count(Occurrence::kLateDetach);
+    if (!world().has(PlantedBug::kDetachesLate)) return;
+  } else {
+    attached_.erase(connection);
+  }
+  world().Trace("shard $0: rank $1, connection $2, is gone", index_, connection.first, connection.second);
+  Step(core::DetachWorker{connection.first, connection.second});
+}
+
+// The event as the core gets it: as it is, but for a planted bug that takes every frame for a current one.
+template <class Event>
+Event ShardProcess::Received(const Event& event) {
+  if (!world().has(PlantedBug::kIgnoresGeneration) || !core_.serving()) return event;
+  Event forged = event;
+  forged.generation = core_.generation();
+  forged.who.incarnation = directory_.coordinator->core().seats()[event.who.rank.value()].incarnation;
+  return forged;
+}
+
+void ShardProcess::OnBlock(Link& link, const core::ContributeBlock& event, const std::vector<float>& payload) {
+  if (rejected_.contains(&link)) return;
+  world().Trace("shard $0: rank $1 brings block $2 for round $3, generation $4", index_, event.who.rank, event.slot,
+                event.round, event.generation);
+  arrived_ = {event, &payload};
+  Step(Received(event), &link);
+  arrived_ = {};
+}
+
+void ShardProcess::OnEmpty(Link& link, const core::ContributeEmpty& event) {
+  if (rejected_.contains(&link)) return;
+  world().Trace("shard $0: rank $1 brings nothing for round $2, generation $3", index_, event.who.rank, event.round,
+                event.generation);
+  Step(Received(event), &link);
+}
+
+// ---- Effects ----
+
+void ShardProcess::Run(const core::ShardEffects& effects, Link* from) {
+  for (const core::ShardEffect& effect : effects) {
+    std::visit([this, from](const auto& e) { Do(e, from); }, effect);
+  }
+}
+
+void ShardProcess::Do(const core::KeepPayload& effect, Link*) {
+  const core::ContributeBlock& event = arrived_.event;
+  world().Expect(event.generation == core_.generation() && event.round == core_.next_round(),
+                 absl::StrCat("a contribution of generation ", event.generation.value(), " to round ",
+                              event.round.value(), " counts in generation ", core_.generation().value(), ", round ",
+                              core_.next_round().value(), " (G3)"));
+  store_.Keep(effect.rank, effect.slot, *arrived_.payload);
+}
+
+void ShardProcess::Do(const core::RejectConnection& effect, Link* from) {
+  world().Trace("shard $0 rejects a stream with code $1", index_, effect.status.code());
+  world().Remark(effect.status.message());
+  world().Expect(world().plan().loses_shard(),
+                 absl::StrCat("a shard rejects a worker that does nothing wrong: ", effect.status.message()));
+  rejected_.insert(from);
+  from->Close();
+}
+
+absl::Duration ShardProcess::DrawReduceTime() {
+  return world().random().Skewed(absl::Microseconds(10), world().plan().reduce);
+}
+
+void ShardProcess::Do(const core::SumGroup& effect, Link*) {
+  world().Count(Occurrence::kGroupedReduction);
+  ++computing_;
+  After(DrawReduceTime(), [this, effect, inputs = store_.TakePayloads(effect.slot, effect.contributors)] {
+    --computing_;
+    store_.FinishGroup(effect, inputs);
+    Step(core::GroupSummed{effect.slot, effect.group});
+  });
+}
+
+void ShardProcess::CheckContributors(const core::ReduceBlock& reduce) {
+  std::vector<Rank> ranks;
+  for (const core::Weighted& who : reduce.contributors) ranks.push_back(who.rank);
+  world().Expect(ranks == world().oracle().Participants(reduce.round),
+                 absl::StrCat("round ", reduce.round.value(), " is reduced from the wrong set of ranks (G2)"));
+  const bool none = std::none_of(reduce.contributors.begin(), reduce.contributors.end(),
+                                 [](const core::Weighted& who) { return who.weight > 0; });
+  if (none) world().Count(Occurrence::kRoundWithoutWeight);
+}
+
+void ShardProcess::Do(const core::ReduceBlock& effect, Link*) {
+  world().Trace("shard $0 reduces block $1 of round $2 in generation $3", index_, effect.slot, effect.round,
+                core_.generation());
+  world().Expect(reduced_.insert({core_.generation(), effect.round, effect.slot}).second,
+                 "a block is reduced twice in one generation");
+  CheckContributors(effect);
+  ++computing_;
+  After(DrawReduceTime(), [this, effect, inputs = store_.TakeInputs(effect)] {
+    --computing_;
+    store_.Close(effect, inputs);
+    Step(core::BlockReduced{effect.slot});
+  });
+}
+
+Link* ShardProcess::Attached(const core::Destination& to) const {
+  const auto at = attached_.find({to.rank, to.connection});
+  return at == attached_.end() ? nullptr : at->second;
+}
+
+void ShardProcess::Do(const core::SendBlock& effect, Link* from) {
+  world().Expect(core_.generation() > Generation(0), "a shard serves before it has been given a generation");
+  if (from != nullptr && from->reopened()) world().Count(Occurrence::kReconnectReplay);
+  const std::vector<float>& values = store_.Get(effect.slot, effect.version);
+  const client::ParametersArrived event{index_, effect.generation, effect.version, effect.slot};
+  for (const core::Destination& to : effect.to) {
+    Link* link = Attached(to);
+    if (link == nullptr) continue;
+    auto* worker = static_cast<WorkerProcess*>(&link->process(End::kClient));
+    link->Send(End::kClient,
+               [worker, link, to, event, values] { worker->OnParameters(*link, to.connection, event, values); });
+  }
+}
+
+void ShardProcess::Do(const core::SendComplete& effect, Link*) {
+  world().Trace("shard $0 says that version $1 is complete", index_, effect.version);
+  world().Expect(core_.generation() > Generation(0), "a shard serves before it has been given a generation");
+  world().Expect(store_.AllAt(effect.version) || world().has(PlantedBug::kForgetsUndo),
+                 "a version is called complete before all blocks are closed");
+  world().Expect(effect.participants == world().oracle().Participants(effect.version),
+                 absl::StrCat("shard ", index_.value(), " names the wrong participants of version ",
+                              effect.version.value(), " (G2)"));
+  const client::CompleteArrived event{index_, effect.generation, effect.version, effect.completed_in,
+                                      effect.participants};
+  for (const core::Destination& to : effect.to) {
+    Link* link = Attached(to);
+    if (link == nullptr) continue;
+    auto* worker = static_cast<WorkerProcess*>(&link->process(End::kClient));
+    link->Send(End::kClient, [worker, link, event] { worker->OnComplete(*link, event); });
+  }
+}
+
+void ShardProcess::Do(const core::CommitVersion& effect, Link*) {
+  world().Trace("shard $0 commits version $1", index_, effect.version);
+  store_.Commit(effect.version);
+}
+
+void ShardProcess::Do(const core::UndoBlocks& effect, Link*) {
+  const bool version = core_.next_round() < next_before_;
+  world().Trace("shard $0 undoes $1 blocks, next is round $2", index_, effect.slots.size(), core_.next_round());
+  world().Count(version ? Occurrence::kVersionUndo : Occurrence::kPartialUndo);
+  for (Slot slot : effect.slots) store_.Undo(slot);
+}
+
+void ShardProcess::Do(const core::DropContributions&, Link*) { store_.DropContributions(); }
+
+void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
+  world().Trace("shard $0 is sealed for generation $1, next is round $2", index_, effect.generation, effect.next);
+  if (effect.completed_in > Generation(0) && next_before_ < core_.next_round()) {
+    world().Count(Occurrence::kCompleteAfterSeal);
+  }
+  const core::ShardSealed answer{index_, core_.incarnation(), effect.generation, effect.next, effect.completed_in};
+  coordinator_->Send(End::kServer, [this, answer] { directory_.coordinator->OnSealed(answer); });
+}
+
+void ShardProcess::Do(const core::AnswerInstalled& effect, Link*) {
+  world().Trace("shard $0 has installed generation $1, next is round $2", index_, effect.generation,
+                core_.next_round());
+  world().Remark(effect.status.message());
+  const core::ShardInstalled answer{index_, core_.incarnation(), effect.generation,
+                                    std::string(effect.status.message())};
+  coordinator_->Send(End::kServer, [this, answer] { directory_.coordinator->OnInstalled(answer); });
+}
+
+}  // namespace lockstep::sim

@@ -1,0 +1,39 @@
+#include "tests/sim/world.h"
+
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace lockstep::sim {
+
+void World::At(absl::Time when, std::function<void()> what) { queue_.push({when, planned_++, std::move(what)}); }
+
+bool World::Step() {
+  if (queue_.empty()) return false;
+  // The top is const only to protect the order, which the moved-from function has no part in.
+  auto what = std::move(const_cast<Planned&>(queue_.top()).what);
+  now_ = queue_.top().when;
+  queue_.pop();
+  ++steps_;
+  HashNumber(static_cast<uint64_t>(absl::ToUnixMicros(now_)));
+  what();
+  return true;
+}
+
+void World::Violate(std::string message) {
+  if (violation_) return;
+  if (trace_) Print(absl::StrCat("VIOLATION: ", message));
+  violation_ = std::move(message);
+}
+
+void World::NoteHeld(Version version) {
+  if (!newest_held_ || *newest_held_ < version) newest_held_ = version;
+}
+
+void World::Print(absl::string_view line) const {
+  absl::PrintF("%10.6f  %s\n", absl::ToDoubleSeconds(now_ - absl::UnixEpoch()), line);
+}
+
+}  // namespace lockstep::sim
