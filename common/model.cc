@@ -86,6 +86,10 @@ absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t
                                                    " elements cut the model into more than ", kMaxBlocks,
                                                    " blocks: choose larger blocks"));
   }
+  if (shards == 0 || block_elements <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("expected at least one shard and one element in a block, but got ",
+                                                   shards, " shards and blocks of ", block_elements, " elements"));
+  }
   BlockLayout layout;
   layout.of_shard_.resize(shards);
   std::vector<int64_t> load(shards, 0);
@@ -114,8 +118,8 @@ int64_t BlockLayout::elements_of_shard(ShardIndex shard) const {
 }
 
 int64_t DefaultBlockElements(int64_t model_elements, uint32_t shards) {
-  // Measured: larger blocks gain nothing on loopback; on a 1 Gbit/s link, where the first block's way is time that the link
-  // back stands idle, 64 Ki elements were best for 25 M elements on 4 shards.
+  // Measured: larger blocks gain nothing on loopback; on a 1 Gbit/s link, where the first block's way is time that the
+  // link back stands idle, 64 Ki elements were best for 25 M elements on 4 shards.
   constexpr int64_t kSmallest = 16 * 1024;
   constexpr int64_t kLargest = 128 * 1024;
   constexpr int64_t kBlocksPerShard = 96;

@@ -66,7 +66,7 @@ struct Block {
 
 class BlockLayout {
  public:
-  // `model` is valid, shards >= 1, block_elements >= 1. INVALID_ARGUMENT: more than 2^31 blocks.
+  // `model` is valid, shards >= 1, block_elements >= 1. INVALID_ARGUMENT: otherwise, or more than 2^31 blocks.
   static absl::StatusOr<BlockLayout> Create(const ModelSpec& model, uint32_t shards, int64_t block_elements);
 
   uint32_t shards() const { return static_cast<uint32_t>(of_shard_.size()); }

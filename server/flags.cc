@@ -74,9 +74,9 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option_function<std::string>(
          "--lease",
          [&flags](const std::string& text) {
-           if (absl::ParseDuration(text, &flags.lease) && flags.lease >= absl::Milliseconds(100)) return;
+           if (absl::ParseDuration(text, &flags.lease) && flags.lease >= absl::Milliseconds(500)) return;
            throw CLI::ValidationError(
-               "--lease", absl::StrCat("expected a duration of at least 100ms, such as 5s, but got '", text, "'"));
+               "--lease", absl::StrCat("expected a duration of at least 500ms, such as 5s, but got '", text, "'"));
          },
          "how long a worker is believed alive after its last heartbeat")
       ->default_str("5s");
@@ -87,7 +87,8 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app.add_option("--credit-bytes", flags.credit_bytes,
-                 "how far a worker may be ahead of a shard's reduction, per connection; bounds the shard's memory; 0: two blocks")
+                 "how far a worker may be ahead of a shard's reduction, per connection; bounds the shard's memory; 0: "
+                 "two blocks")
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 40))
       ->capture_default_str();
   app.add_flag("--checksums,!--no-checksums", flags.checksums, "payloads on the wire carry XXH3-64 checksums");

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/mutex.h"
 #include "common/random_id.h"
 #include "common/wire/channel.h"
 #include "server/service/coordinator_driver.h"
@@ -157,6 +158,7 @@ absl::Status RunServer(const ServerFlags& flags) {
     if (coordinator != nullptr && !absl::IsCancelled(status)) coordinator->WaitUntilDrained(kDrainPatience);
   }
   server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownPatience));
+  TsanAcquireFromGrpc();
   return status;
 }
 

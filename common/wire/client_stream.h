@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace lockstep::wire {
 
@@ -47,11 +47,11 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   // Puts a message behind those sent before, to be written at the next Flush at the latest. Cheap: may be called under
   // locks that fix the order of messages.
   void Enqueue(Maker maker) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!closing_) queue_.push_back(std::move(maker));
   }
   void Flush() ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     WriteNextLocked();
   }
 
@@ -65,20 +65,21 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   virtual void OnClosed(const grpc::Status& status) = 0;
 
  private:
-  void OnReadDone(bool ok) final {
+  // noexcept: gRPC would swallow an exception, and the stream would stand still without a word.
+  void OnReadDone(bool ok) noexcept final {
     if (!ok) return Release();
     OnMessage(incoming_);
     this->StartRead(&incoming_);
   }
 
-  void OnWriteDone(bool ok) final {
-    absl::MutexLock lock(&mutex_);
+  void OnWriteDone(bool ok) noexcept final {
+    MutexLock lock(&mutex_);
     writing_ = false;
     outgoing_ = Out();
     if (ok) WriteNextLocked();
   }
 
-  void OnDone(const grpc::Status& status) final {
+  void OnDone(const grpc::Status& status) noexcept final {
     OnClosed(status);
     self_.reset();
   }
@@ -97,7 +98,7 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   // The peer has ended the call: nothing more will be written.
   void Release() ABSL_LOCKS_EXCLUDED(mutex_) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       closing_ = true;
       queue_.clear();
     }
@@ -105,7 +106,7 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   }
 
   grpc::ClientContext context_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::deque<Maker> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -57,8 +57,8 @@ absl::Status ReadFields(CodedInputStream& in, size_t message_bytes, v1::FrameHea
       return absl::OkStatus();
     }
     if (tag == kHeaderTag) {
-      uint32_t length = 0;
-      if (!in.ReadVarint32(&length)) return NotAFrame("the header's length is cut off");
+      uint64_t length = 0;
+      if (!in.ReadVarint64(&length)) return NotAFrame("the header's length is cut off");
       if (length > message_bytes - static_cast<size_t>(in.CurrentPosition())) return NotAFrame("the header is cut off");
       const CodedInputStream::Limit limit = in.PushLimit(static_cast<int>(length));
       if (!header.MergeFromCodedStream(&in) || !in.ConsumedEntireMessage() || in.BytesUntilLimit() > 0) {
@@ -133,9 +133,9 @@ absl::Status CheckPayload(const Frame& frame, int64_t elements) {
   const v1::FrameHeader& header = frame.header;
   const auto where = [&] { return absl::StrCat("block ", header.block(), " of round ", header.round()); };
   if (header.dtype() != v1::DTYPE_F32) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where(), ": expected dtype float32, but ", v1::DType_Name(header.dtype()), " (number ",
-                     header.dtype(), ") came"));
+    return absl::InvalidArgumentError(absl::StrCat(where(), ": expected dtype float32, but ",
+                                                   v1::DType_Name(header.dtype()), " (number ", header.dtype(),
+                                                   ") came"));
   }
   if (frame.payload_bytes != static_cast<size_t>(elements) * sizeof(float)) {
     return absl::InvalidArgumentError(absl::StrCat(where(), ": expected ", elements, " float32 elements (",

@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace lockstep::wire {
 
@@ -36,7 +36,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
 
   // Writes `message` after those sent before. Dropped when the stream is closing.
   void Send(Out message) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (closing_) return;
     queue_.push_back(std::move(message));
     if (queue_.size() == 1) this->StartWrite(&queue_.front());
@@ -44,7 +44,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
 
   // Ends the stream with `status` after what was sent before (`flush`), or after the write that is under way.
   void Close(grpc::Status status, bool flush = false) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (closing_) return;
     closing_ = std::move(status);
     if (!flush && queue_.size() > 1) queue_.erase(queue_.begin() + 1, queue_.end());
@@ -56,19 +56,20 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
   virtual void OnClosed() = 0;
 
  private:
-  void OnReadDone(bool ok) final {
+  // noexcept: gRPC would swallow an exception, and the stream would stand still without a word.
+  void OnReadDone(bool ok) noexcept final {
     if (!ok) return Close(grpc::Status::OK);  // the peer has finished, or is gone
     OnMessage(incoming_);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (finished_) return;
       // Reading goes on while closing, so that a peer that still writes does not stall before it sees the status.
       this->StartRead(&incoming_);
     }
   }
 
-  void OnWriteDone(bool ok) final {
-    absl::MutexLock lock(&mutex_);
+  void OnWriteDone(bool ok) noexcept final {
+    MutexLock lock(&mutex_);
     if (!ok) {
       queue_.erase(queue_.begin() + 1, queue_.end());
       if (!closing_) closing_ = grpc::Status::OK;
@@ -81,8 +82,9 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     }
   }
 
-  void OnDone() final {
+  void OnDone() noexcept final {
     OnClosed();
+    TsanReleaseToGrpc();
     self_.reset();
   }
 
@@ -92,7 +94,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     this->Finish(*closing_);
   }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::deque<Out> queue_ ABSL_GUARDED_BY(mutex_);  // the first one is being written
   std::optional<grpc::Status> closing_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -30,8 +30,7 @@ std::string JsonText(const Options& options, const Json& json) {
 std::string StatusPage(const v1::Status& status, Width width, const Paint& paint) {
   const std::string page = StatusText(status, paint);
   if (width == Width::kNarrow) return page;
-  return absl::StrCat(page, "\n", WorkersTable(status, width, paint), "\n",
-                      ShardsTable(status, width, paint));
+  return absl::StrCat(page, "\n", WorkersTable(status, width, paint), "\n", ShardsTable(status, width, paint));
 }
 
 std::string AsText(const Options& options, const v1::Status& status) {
@@ -74,21 +73,19 @@ ExitCode JudgeStatus(const Options& options, const v1::Status& status) {
 Look LookAtStatus(const Options& options, ControlClient& client) {
   const auto status = client.GetStatus(options.rounds, options.timeout_or(kDefaultTimeout));
   if (!status.ok()) return Failed(status.status());
-  return {.text = options.output == Output::kJson ? JsonText(options, AsJson(options, *status))
-                                                  : AsText(options, *status),
-          .error = "",
-          .exit_code = JudgeStatus(options, *status),
-          .last = IsOver(*status)};
+  return {
+      .text = options.output == Output::kJson ? JsonText(options, AsJson(options, *status)) : AsText(options, *status),
+      .error = "",
+      .exit_code = JudgeStatus(options, *status),
+      .last = IsOver(*status)};
 }
 
 std::string HealthText(const Options& options, const v1::HealthReply& health) {
   if (options.output == Output::kJson) {
-    return JsonText(
-        options,
-        {{"live", health.live()}, {"ready", health.ready()}, {"message", health.message()}});
+    return JsonText(options, {{"live", health.live()}, {"ready", health.ready()}, {"message", health.message()}});
   }
-  const std::string word = options.live ? (health.live() ? "live" : "not live")
-                                        : (health.ready() ? "ready" : "not ready");
+  const std::string word =
+      options.live ? (health.live() ? "live" : "not live") : (health.ready() ? "ready" : "not ready");
   return absl::StrCat(word, health.message().empty() ? "" : ": ", health.message(), "\n");
 }
 
@@ -105,8 +102,7 @@ Look Evict(const Options& options, ControlClient& client) {
   const std::string text =
       options.output == Output::kJson
           ? JsonText(options, {{"rank", options.rank}, {"name", reply->name()}})
-          : absl::StrCat("evicted ", reply->name(), ": rank ", options.rank,
-                         " is free for a replacement\n");
+          : absl::StrCat("evicted ", reply->name(), ": rank ", options.rank, " is free for a replacement\n");
   return {.text = text, .error = "", .exit_code = kFine};
 }
 

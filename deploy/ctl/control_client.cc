@@ -30,10 +30,9 @@ grpc::ChannelArguments ChannelArguments() {
 
 // The server's own words that a call has; gRPC's own errors about connections are not among them.
 bool IsFromTransport(const std::string& message) {
-  return absl::StrContains(message, "failed to connect") ||
-         absl::StrContains(message, "onnection") || absl::StrContains(message, "ocket closed") ||
-         absl::StrContains(message, "DNS resolution") || absl::StrContains(message, "GOAWAY") ||
-         absl::StrContains(message, "http1") || message.empty();
+  return absl::StrContains(message, "failed to connect") || absl::StrContains(message, "onnection") ||
+         absl::StrContains(message, "ocket closed") || absl::StrContains(message, "DNS resolution") ||
+         absl::StrContains(message, "GOAWAY") || absl::StrContains(message, "http1") || message.empty();
 }
 
 bool IsOtherService(const grpc::Status& failure) {
@@ -52,29 +51,32 @@ bool IsSilence(const grpc::Status& failure) {
          absl::StrContains(failure.error_message(), "timed out before receiving SETTINGS");
 }
 
-absl::Status Unreachable(const std::string& endpoint, const grpc::Status& failure,
-                         const std::string& after) {
-  return absl::UnavailableError(absl::StrCat(
-      "cannot reach ", endpoint, after, ": ", failure.error_message(),
-      ". Is the shard running and has it printed this address; is the port right; does a "
-      "firewall lie between?"));
+absl::Status Unreachable(const std::string& endpoint, const grpc::Status& failure, const std::string& after) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot reach ", endpoint, after, ": ", failure.error_message(),
+                   ". Is the shard running and has it printed this address; is the port right; does a "
+                   "firewall lie between?"));
 }
 
 absl::Status NoAnswer(const std::string& endpoint, const std::string& after) {
-  return absl::UnavailableError(absl::StrCat(
-      "no answer from ", endpoint, after,
-      ". Either the host drops packets, or the process there is stopped or overloaded, or what "
-      "listens there is not a Lockstep shard. Check the address, look at the shard's log, or give "
-      "it longer with --timeout"));
+  return absl::UnavailableError(
+      absl::StrCat("no answer from ", endpoint, after,
+                   ". Either the host drops packets, or the process there is stopped or overloaded, or what "
+                   "listens there is not a Lockstep shard. Check the address, look at the shard's log, or give "
+                   "it longer with --timeout"));
+}
+
+// A server that shuts down cancels what it is being asked.
+absl::Status EndedMeanwhile(const std::string& endpoint) {
+  return absl::UnavailableError(
+      absl::StrCat(endpoint, " ended while it was asked: the shard is being stopped or started again. Ask once more"));
 }
 
 absl::Status WrongService(const std::string& endpoint, const grpc::Status& failure) {
-  const std::string said = failure.error_message().empty()
-                               ? "it does not know the question"
-                               : absl::StrCat("gRPC says: ", failure.error_message());
-  return absl::UnavailableError(
-      absl::StrCat("something listens at ", endpoint, ", but it is not a Lockstep shard (", said,
-                   "). Give the address that lockstep-server listens on"));
+  const std::string said = failure.error_message().empty() ? "it does not know the question"
+                                                           : absl::StrCat("gRPC says: ", failure.error_message());
+  return absl::UnavailableError(absl::StrCat("something listens at ", endpoint, ", but it is not a Lockstep shard (",
+                                             said, "). Give the address that lockstep-server listens on"));
 }
 
 // Makes one call and says what a failure means.
@@ -93,8 +95,8 @@ absl::StatusOr<Reply> Ask(const std::string& endpoint, absl::Duration timeout, C
 
 ControlClient::ControlClient(std::string endpoint)
     : endpoint_(std::move(endpoint)),
-      stub_(v1::Control::NewStub(grpc::CreateCustomChannel(
-          endpoint_, grpc::InsecureChannelCredentials(), ChannelArguments()))) {}
+      stub_(v1::Control::NewStub(
+          grpc::CreateCustomChannel(endpoint_, grpc::InsecureChannelCredentials(), ChannelArguments()))) {}
 
 absl::StatusOr<v1::Status> ControlClient::GetStatus(uint32_t rounds, absl::Duration timeout) {
   v1::StatusRequest request;
@@ -118,13 +120,12 @@ absl::StatusOr<v1::HealthReply> ControlClient::GetHealth(absl::Duration timeout)
   });
 }
 
-absl::Status ExplainFailure(const std::string& endpoint, const grpc::Status& failure,
-                            absl::Duration elapsed) {
+absl::Status ExplainFailure(const std::string& endpoint, const grpc::Status& failure, absl::Duration elapsed) {
   const std::string after = absl::StrCat(" after ", FormatSeconds(absl::ToDoubleSeconds(elapsed)));
   if (IsOtherService(failure)) return WrongService(endpoint, failure);
   if (IsSilence(failure)) return NoAnswer(endpoint, after);
-  if (failure.error_code() == grpc::StatusCode::UNAVAILABLE &&
-      IsFromTransport(failure.error_message())) {
+  if (failure.error_code() == grpc::StatusCode::CANCELLED) return EndedMeanwhile(endpoint);
+  if (failure.error_code() == grpc::StatusCode::UNAVAILABLE && IsFromTransport(failure.error_message())) {
     return Unreachable(endpoint, failure, after);
   }
   return absl::Status(static_cast<absl::StatusCode>(failure.error_code()),

@@ -35,8 +35,7 @@ class ControlClient {
 };
 
 // What a failed call means for the person at the keyboard, `elapsed` after it was made. Pure.
-absl::Status ExplainFailure(const std::string& endpoint, const grpc::Status& failure,
-                            absl::Duration elapsed);
+absl::Status ExplainFailure(const std::string& endpoint, const grpc::Status& failure, absl::Duration elapsed);
 
 }  // namespace lockstep::ctl
 

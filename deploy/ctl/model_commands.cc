@@ -61,8 +61,7 @@ ExitCode FingerprintRun(const Options& options) {
   if (!snapshot.ok()) return Complain(snapshot.status());
   const std::string fingerprint = safetensors::FingerprintOf(ViewsOf(*snapshot));
   if (options.output == Output::kJson) {
-    const nlohmann::ordered_json json = {{"fingerprint", fingerprint},
-                                         {"version", snapshot->version}};
+    const nlohmann::ordered_json json = {{"fingerprint", fingerprint}, {"version", snapshot->version}};
     std::cout << json.dump() << "\n";
   } else {
     std::cout << fingerprint << "\n";
@@ -71,8 +70,7 @@ ExitCode FingerprintRun(const Options& options) {
   return kFine;
 }
 
-void ReportExport(const Options& options, const Snapshot& snapshot,
-                  const std::string& fingerprint) {
+void ReportExport(const Options& options, const Snapshot& snapshot, const std::string& fingerprint) {
   if (options.output == Output::kJson) {
     const nlohmann::ordered_json json = {{"file", options.file},
                                          {"version", snapshot.version},
@@ -82,9 +80,8 @@ void ReportExport(const Options& options, const Snapshot& snapshot,
     std::cout << json.dump() << "\n";
     return;
   }
-  std::cout << "wrote " << options.file << ": version " << snapshot.version << ", "
-            << snapshot.tensors.size() << " tensors, " << FormatBytes(BytesOf(snapshot))
-            << ", fingerprint " << fingerprint << "\n";
+  std::cout << "wrote " << options.file << ": version " << snapshot.version << ", " << snapshot.tensors.size()
+            << " tensors, " << FormatBytes(BytesOf(snapshot)) << ", fingerprint " << fingerprint << "\n";
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "deploy/ctl/endpoint.h"
 
 namespace lockstep::ctl {
@@ -44,8 +46,13 @@ std::string CheckTime(const std::string& text) {
   return absl::StrCat("expected a time such as 5s, 200ms or 1m30s, got '", text, "'");
 }
 
-void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Duration>& value,
-             const std::string& help, const std::string& if_bare) {
+std::string CheckRank(const std::string& text) {
+  uint32_t rank = 0;
+  return absl::SimpleAtoi(text, &rank) ? "" : absl::StrCat("expected a rank such as 0, got '", text, "'");
+}
+
+void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Duration>& value, const std::string& help,
+             const std::string& if_bare) {
   CLI::Option* option = app.add_option_function<std::string>(
       flags, [&value](const std::string& text) { value = ParseTime(text); }, help);
   option->check(CheckTime)->type_name("TIME");
@@ -53,8 +60,7 @@ void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Durati
 }
 
 void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
-  app.add_option("--endpoint", raw.endpoint,
-                 "address of any shard, HOST:PORT, or a file that holds it (run/endpoint)")
+  app.add_option("--endpoint", raw.endpoint, "address of any shard, HOST:PORT, or a file that holds it (run/endpoint)")
       ->envname("LOCKSTEP_ENDPOINT")
       ->type_name("ADDRESS");
   AddTime(app, "--timeout", raw.options.timeout,
@@ -95,42 +101,48 @@ void AddQuestions(CLI::App& app, RawOptions& raw) {
 }
 
 void AddHealth(CLI::App& app, RawOptions& raw) {
-  CLI::App* health = AddCommand(app, raw, Command::kHealth, "health",
-                                "Is this one shard's process ready? (exit code 0 or 1)");
+  CLI::App* health =
+      AddCommand(app, raw, Command::kHealth, "health", "Is this one shard's process ready? (exit code 0 or 1)");
   CLI::Option* live = health->add_flag("--live", raw.options.live, "ask only: does it answer?");
-  health->add_flag("--ready")
-      ->description("ask: has it a place in the run? (the default)")
-      ->excludes(live);
+  health->add_flag("--ready")->description("ask: has it a place in the run? (the default)")->excludes(live);
 }
 
 void AddActions(CLI::App& app, RawOptions& raw) {
-  CLI::App* wait = AddCommand(app, raw, Command::kWait, "wait",
-                              "Wait until a version is complete on every shard");
+  CLI::App* wait = AddCommand(app, raw, Command::kWait, "wait", "Wait until a version is complete on every shard");
   AddVersion(wait, raw, "the version to wait for")->required();
-  CLI::App* evict =
-      AddCommand(app, raw, Command::kEvict, "evict", "Take a rank from the worker that holds it");
-  evict->add_option("RANK", raw.options.rank, "the rank")->required()->type_name("");
+  CLI::App* evict = AddCommand(app, raw, Command::kEvict, "evict", "Take a rank from the worker that holds it");
+  evict->add_option("RANK", raw.options.rank, "the rank")->required()->check(CheckRank)->type_name("");
   AddHealth(app, raw);
 }
 
 void AddModelCommands(CLI::App& app, RawOptions& raw) {
-  CLI::App* fingerprint =
-      AddCommand(app, raw, Command::kFingerprint, "fingerprint",
-                 "XXH3-128 of the model's bits: equal models have equal fingerprints");
+  CLI::App* fingerprint = AddCommand(app, raw, Command::kFingerprint, "fingerprint",
+                                     "XXH3-128 of the model's bits: equal models have equal fingerprints");
   CLI::Option* version = AddVersion(fingerprint, raw, "of this version (the newest)");
   fingerprint->add_option("--file", raw.options.file, "of a .safetensors file, not of a run")
       ->check(CLI::ExistingFile)
       ->excludes(version)
       ->type_name("FILE");
-  CLI::App* exported = AddCommand(app, raw, Command::kExport, "export",
-                                  "Write the model to a .safetensors file while training goes on");
+  CLI::App* exported =
+      AddCommand(app, raw, Command::kExport, "export", "Write the model to a .safetensors file while training goes on");
   exported->add_option("FILE", raw.options.file, "the file to write")->required()->type_name("");
   AddVersion(exported, raw, "this version (the newest)");
 }
 
-bool NeedsEndpoint(const Options& options) {
-  return options.command != Command::kFingerprint || options.file.empty();
+// For stderr: what is wrong with the command line.
+std::string Complaint(const CLI::App* app, const CLI::Error& error) {
+  std::string what = error.what();
+  if (app->get_subcommands().empty()) {
+    std::vector<std::string> known;
+    for (const CLI::App* command : app->get_subcommands({})) known.push_back(command->get_name());
+    const std::vector<std::string> given = app->remaining();
+    what = absl::StrCat(given.empty() ? "no command" : absl::StrCat("'", given.front(), "' is no command"),
+                        "; expected one of ", absl::StrJoin(known, ", "));
+  }
+  return absl::StrCat("lockstepctl: ", what, "\nRun with --help for more information.\n");
 }
+
+bool NeedsEndpoint(const Options& options) { return options.command != Command::kFingerprint || options.file.empty(); }
 
 std::variant<Options, ExitCode> Finish(RawOptions raw) {
   raw.options.output = kOutputs.at(raw.output);
@@ -150,6 +162,7 @@ std::variant<Options, ExitCode> ParseOptions(int argc, const char* const* argv) 
   CLI::App app(kDescription, "lockstepctl");
   RawOptions raw;
   app.require_subcommand(1)->fallthrough()->footer(kExitCodeHelp);
+  app.failure_message(Complaint);
   AddGlobalOptions(app, raw);
   AddQuestions(app, raw);
   AddActions(app, raw);

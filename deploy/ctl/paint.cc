@@ -35,8 +35,7 @@ absl::string_view Code(Colour colour) {
 }  // namespace
 
 Paint Paint::For(int descriptor) {
-  return Paint(isatty(descriptor) == 1 && Environment("NO_COLOR").empty() &&
-               Environment("TERM") != "dumb");
+  return Paint(isatty(descriptor) == 1 && Environment("NO_COLOR").empty() && Environment("TERM") != "dumb");
 }
 
 std::string Paint::operator()(Colour colour, absl::string_view text) const {

@@ -1,6 +1,7 @@
 #include "deploy/ctl/status_groups.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 #include "deploy/ctl/words.h"
@@ -8,9 +9,7 @@
 namespace lockstep::ctl {
 namespace {
 
-bool IsShard(const v1::WaitingFor& waiting) {
-  return waiting.who_case() == v1::WaitingFor::kShardIndex;
-}
+bool IsShard(const v1::WaitingFor& waiting) { return waiting.who_case() == v1::WaitingFor::kShardIndex; }
 
 bool Fits(const WaitingGroup& group, const v1::WaitingFor& waiting, const std::string& missing) {
   return group.shards == IsShard(waiting) && group.missing == missing &&
@@ -19,8 +18,8 @@ bool Fits(const WaitingGroup& group, const v1::WaitingFor& waiting, const std::s
 
 void AddWaiting(const v1::WaitingFor& waiting, std::vector<WaitingGroup>& groups) {
   const std::string missing = FormatMissing(waiting.missing());
-  auto group = std::find_if(groups.begin(), groups.end(),
-                            [&](const WaitingGroup& g) { return Fits(g, waiting, missing); });
+  auto group =
+      std::find_if(groups.begin(), groups.end(), [&](const WaitingGroup& g) { return Fits(g, waiting, missing); });
   if (group == groups.end()) {
     groups.push_back({.shards = IsShard(waiting), .entries = {}, .missing = missing});
     group = groups.end() - 1;
@@ -57,25 +56,34 @@ std::vector<WaitingGroup> GroupWaiting(const v1::Status& status) {
 std::vector<WorkerGroup> GroupWorkers(const v1::Status& status) {
   std::vector<WorkerGroup> groups;
   for (const v1::WorkerStatus& worker : status.workers()) {
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const WorkerGroup& g) { return g.state == worker.state(); });
+    auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const WorkerGroup& g) { return g.state == worker.state(); });
     if (group == groups.end()) group = groups.insert(groups.end(), {worker.state(), {}});
     group->workers.push_back(&worker);
   }
-  std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
-    return a.workers.size() > b.workers.size();
-  });
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const auto& a, const auto& b) { return a.workers.size() > b.workers.size(); });
   return groups;
+}
+
+std::string ShardGroup::Versions() const {
+  uint64_t lowest = UINT64_MAX;
+  uint64_t highest = 0;
+  for (const v1::ShardStatus* shard : shards) {
+    if (!shard->has_version()) continue;
+    lowest = std::min<uint64_t>(lowest, shard->version());
+    highest = std::max<uint64_t>(highest, shard->version());
+  }
+  if (lowest > highest) return "";
+  return lowest == highest ? absl::StrCat("version ", lowest) : absl::StrCat("versions ", lowest, "-", highest);
 }
 
 std::vector<ShardGroup> GroupShards(const v1::Status& status) {
   std::vector<ShardGroup> groups;
   for (const v1::ShardStatus& shard : status.shards()) {
-    const std::string version = FormatVersion(shard);
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const ShardGroup& g) {
-      return g.state == shard.state() && g.version == version;
-    });
-    if (group == groups.end()) group = groups.insert(groups.end(), {shard.state(), version, {}});
+    auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const ShardGroup& g) { return g.state == shard.state(); });
+    if (group == groups.end()) group = groups.insert(groups.end(), {shard.state(), {}});
     group->shards.push_back(&shard);
   }
   std::stable_sort(groups.begin(), groups.end(),

@@ -29,11 +29,14 @@ struct WorkerGroup {
   std::vector<const v1::WorkerStatus*> workers;  // never empty
 };
 
-// Shards in the same state, at the same version.
+// Shards in the same state. Their reports are not of the same moment: in a run of short rounds their versions differ
+// although nothing is wrong.
 struct ShardGroup {
   v1::ShardStatus::State state;
-  std::string version;
   std::vector<const v1::ShardStatus*> shards;  // never empty
+
+  // "version 117", "versions 116-117"; empty if no shard has one.
+  std::string Versions() const;
 };
 
 // Whoever has been waited for longest comes first.

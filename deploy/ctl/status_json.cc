@@ -19,14 +19,11 @@ Json NumbersJson(const Numbers& numbers) {
   return ArrayOf(numbers, [](auto number) { return Json(number); });
 }
 
-Json VersionJson(bool has_version, uint64_t version) {
-  return has_version ? Json(version) : Json(nullptr);
-}
+Json VersionJson(bool has_version, uint64_t version) { return has_version ? Json(version) : Json(nullptr); }
 
 Json MissingJson(const google::protobuf::RepeatedPtrField<v1::MissingOnShard>& missing) {
   return ArrayOf(missing, [](const v1::MissingOnShard& m) {
-    return Json{
-        {"shard", m.shard()}, {"missing_blocks", m.missing_blocks()}, {"blocks", m.blocks()}};
+    return Json{{"shard", m.shard()}, {"missing_blocks", m.missing_blocks()}, {"blocks", m.blocks()}};
   });
 }
 

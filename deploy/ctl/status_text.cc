@@ -72,17 +72,15 @@ std::string Headline(const v1::Status& status, const Paint& paint) {
 }
 
 std::string RunLine(const v1::Status& status) {
-  const std::string version =
-      status.has_version() ? absl::StrCat("version ", status.version()) : "no version yet";
-  return absl::StrCat("run ", status.run_id(), ", ", version, ", round ", status.round(),
-                      ", generation ", status.generation(), ", up ",
-                      FormatSeconds(status.uptime_seconds()), ", lease ",
+  const std::string version = status.has_version() ? absl::StrCat("version ", status.version()) : "no version yet";
+  return absl::StrCat("run ", status.run_id(), ", ", version, ", round ", status.round(), ", generation ",
+                      status.generation(), ", up ", FormatSeconds(status.uptime_seconds()), ", lease ",
                       FormatSeconds(status.lease_seconds()), "\n");
 }
 
 std::string WaitingLine(const WaitingGroup& group, const Paint& paint) {
-  std::string line = absl::StrCat("for ", paint(Colour::kBold, group.Who()), " for ",
-                                  FormatSeconds(group.since_seconds));
+  std::string line =
+      absl::StrCat("for ", paint(Colour::kBold, group.Who()), " for ", FormatSeconds(group.since_seconds));
   const std::string reason = OneLine(group.entries.front()->reason());
   if (!reason.empty()) absl::StrAppend(&line, ": ", reason);
   if (!group.missing.empty()) absl::StrAppend(&line, "; missing: ", group.missing);
@@ -119,8 +117,7 @@ bool NeedsDetails(v1::WorkerStatus::State state) {
 
 Colour ColourOf(v1::WorkerStatus::State state) {
   if (state == v1::WorkerStatus::LOST) return Colour::kBad;
-  return state == v1::WorkerStatus::SILENT || state == v1::WorkerStatus::ABSENT ? Colour::kWarning
-                                                                                : Colour::kNone;
+  return state == v1::WorkerStatus::SILENT || state == v1::WorkerStatus::ABSENT ? Colour::kWarning : Colour::kNone;
 }
 
 std::string WorkerLine(const WorkerGroup& group, const Paint& paint) {
@@ -142,8 +139,7 @@ std::string WorkersSection(const v1::Status& status, const Paint& paint) {
 // What there is to say of one shard that is on its own.
 std::string ShardDetail(const v1::ShardStatus& shard) {
   if (shard.state() == v1::ShardStatus::SILENT) {
-    return absl::StrCat(" at ", shard.address(), ", last report ",
-                        FormatSeconds(shard.report_age_seconds()), " ago");
+    return absl::StrCat(" at ", shard.address(), ", last report ", FormatSeconds(shard.report_age_seconds()), " ago");
   }
   if (shard.state() != v1::ShardStatus::UP) return "";
   return absl::StrCat(", ", shard.closed_blocks(), " of ", shard.blocks(), " blocks closed");
@@ -153,7 +149,7 @@ std::string ShardLine(const ShardGroup& group, const Paint& paint) {
   std::vector<uint32_t> indices;
   for (const v1::ShardStatus* shard : group.shards) indices.push_back(shard->shard_index());
   std::string line = absl::StrCat(FormatRanges(indices), " ", StateName(group.state));
-  if (group.version != "-") absl::StrAppend(&line, ", version ", group.version);
+  if (const std::string versions = group.Versions(); !versions.empty()) absl::StrAppend(&line, ", ", versions);
   if (group.shards.size() == 1) line += ShardDetail(*group.shards.front());
   return paint(group.state == v1::ShardStatus::UP ? Colour::kNone : Colour::kBad, line);
 }
@@ -172,8 +168,8 @@ std::string OftenLast(const v1::Status& status) {
   for (const v1::RoundRecord& round : status.rounds()) {
     if (round.participants_size() > 1) ++times[round.last_rank()];
   }
-  const auto most = std::max_element(
-      times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (most == times.end() || most->second * 2 <= status.rounds_size()) return "";
   return absl::StrCat("; rank ", most->first, " came last in ", most->second, " of them");
 }
@@ -184,9 +180,8 @@ std::string RoundsSection(const v1::Status& status, const Paint& paint) {
   if (seconds.empty()) return "";
   std::sort(seconds.begin(), seconds.end());
   Section section("rounds", 1);
-  section.Add(absl::StrCat("the last ", seconds.size(), " took ",
-                           FormatSeconds(seconds[seconds.size() / 2]), " (median), at most ",
-                           FormatSeconds(seconds.back()), OftenLast(status)));
+  section.Add(absl::StrCat("the last ", seconds.size(), " took ", FormatSeconds(seconds[seconds.size() / 2]),
+                           " (median), at most ", FormatSeconds(seconds.back()), OftenLast(status)));
   return section.ToString(paint);
 }
 
@@ -201,9 +196,8 @@ std::string ModelSection(const v1::Status& status, const Paint& paint) {
   uint64_t elements = 0;
   for (const v1::TensorSpec& tensor : status.model().tensors()) elements += Elements(tensor);
   Section section("model", 1);
-  section.Add(absl::StrCat(status.model().tensors_size(), " tensors, ", FormatCount(elements),
-                           " elements; ", status.optimizer().optimizer(), ", lr ",
-                           status.optimizer().lr()));
+  section.Add(absl::StrCat(status.model().tensors_size(), " tensors, ", FormatCount(elements), " elements; ",
+                           status.optimizer().optimizer(), ", lr ", status.optimizer().lr()));
   return section.ToString(paint);
 }
 
@@ -211,8 +205,8 @@ std::string ModelSection(const v1::Status& status, const Paint& paint) {
 
 std::string StatusText(const v1::Status& status, const Paint& paint) {
   return absl::StrCat(Headline(status, paint), RunLine(status), WaitingSection(status, paint),
-                      WorkersSection(status, paint), ShardsSection(status, paint),
-                      RoundsSection(status, paint), ModelSection(status, paint));
+                      WorkersSection(status, paint), ShardsSection(status, paint), RoundsSection(status, paint),
+                      ModelSection(status, paint));
 }
 
 }  // namespace lockstep::ctl

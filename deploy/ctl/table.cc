@@ -39,8 +39,7 @@ std::vector<size_t> Table::Widths() const {
   return widths;
 }
 
-std::string Table::Line(const Row& row, const std::vector<size_t>& widths,
-                        const Paint& paint) const {
+std::string Table::Line(const Row& row, const std::vector<size_t>& widths, const Paint& paint) const {
   std::string line;
   for (size_t i = 0; i < columns_.size(); ++i) {
     absl::StrAppend(&line, i == 0 ? "" : "  ", Pad(row.cells[i], widths[i], columns_[i].align));

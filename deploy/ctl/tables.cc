@@ -20,8 +20,8 @@ Cells Join(Cells narrow, const Cells& wide, Width width) {
   return narrow;
 }
 
-std::vector<Table::Column> Join(std::vector<Table::Column> narrow,
-                                const std::vector<Table::Column>& wide, Width width) {
+std::vector<Table::Column> Join(std::vector<Table::Column> narrow, const std::vector<Table::Column>& wide,
+                                Width width) {
   if (width == Width::kWide) narrow.insert(narrow.end(), wide.begin(), wide.end());
   return narrow;
 }
@@ -46,9 +46,7 @@ Colour ColourOf(v1::ShardStatus::State state) {
 }
 
 // Nobody has ever held the rank: it has no heartbeat and no age.
-bool HasHolder(const v1::WorkerStatus& worker) {
-  return worker.state() != v1::WorkerStatus::ABSENT;
-}
+bool HasHolder(const v1::WorkerStatus& worker) { return worker.state() != v1::WorkerStatus::ABSENT; }
 
 std::string CameLast(const v1::WorkerStatus& worker) {
   if (worker.last_count() == 0) return "-";
@@ -57,13 +55,11 @@ std::string CameLast(const v1::WorkerStatus& worker) {
 
 Cells WorkerCells(const v1::WorkerStatus& worker, Width width) {
   const bool held = HasHolder(worker);
-  return Join({absl::StrCat(worker.rank()), OrDash(worker.name()), StateName(worker.state()),
-               held ? FormatSeconds(worker.heartbeat_age_seconds()) : "-",
-               held ? FormatSeconds(worker.state_seconds()) : "-",
-               absl::StrCat(worker.replacements()), CameLast(worker)},
-              {held ? absl::StrFormat("%016x", worker.incarnation()) : "-",
-               OrDash(FormatMissing(worker.missing()))},
-              width);
+  return Join(
+      {absl::StrCat(worker.rank()), OrDash(worker.name()), StateName(worker.state()),
+       held ? FormatSeconds(worker.heartbeat_age_seconds()) : "-", held ? FormatSeconds(worker.state_seconds()) : "-",
+       absl::StrCat(worker.replacements()), CameLast(worker)},
+      {held ? absl::StrFormat("%016x", worker.incarnation()) : "-", OrDash(FormatMissing(worker.missing()))}, width);
 }
 
 std::string ClosedBlocks(const v1::ShardStatus& shard) {
@@ -71,12 +67,12 @@ std::string ClosedBlocks(const v1::ShardStatus& shard) {
 }
 
 Cells ShardCells(const v1::ShardStatus& shard, Width width) {
-  return Join({absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()),
-               FormatVersion(shard), absl::StrCat(shard.generation()), ClosedBlocks(shard),
-               FormatBytes(shard.parameter_bytes())},
-              {FormatBytes(shard.contribution_bytes()), FormatSeconds(shard.report_age_seconds()),
-               absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
-              width);
+  return Join(
+      {absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()), FormatVersion(shard),
+       absl::StrCat(shard.generation()), ClosedBlocks(shard), FormatBytes(shard.parameter_bytes())},
+      {FormatBytes(shard.contribution_bytes()), FormatSeconds(shard.report_age_seconds()),
+       absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
+      width);
 }
 
 std::string NameOf(const v1::Status& status, uint32_t rank) {
@@ -95,10 +91,9 @@ std::string LastToCome(const v1::Status& status, const v1::RoundRecord& round) {
 Cells RoundCells(const v1::Status& status, const v1::RoundRecord& round, Width width) {
   const std::vector<uint32_t> ranks(round.participants().begin(), round.participants().end());
   const std::string late = ranks.size() < 2 ? "-" : FormatSeconds(round.last_by_seconds());
-  return Join({absl::StrCat(round.version()), FormatSeconds(round.seconds()),
-               absl::StrCat(ranks.size()), LastToCome(status, round), late},
-              {FormatSeconds(round.collect_seconds()), absl::StrCat(round.generation()),
-               OrDash(FormatRanges(ranks))},
+  return Join({absl::StrCat(round.version()), FormatSeconds(round.seconds()), absl::StrCat(ranks.size()),
+               LastToCome(status, round), late},
+              {FormatSeconds(round.collect_seconds()), absl::StrCat(round.generation()), OrDash(FormatRanges(ranks))},
               width);
 }
 
@@ -109,7 +104,7 @@ std::string WorkersTable(const v1::Status& status, Width width, const Paint& pai
                     {"NAME", Align::kLeft},
                     {"STATE", Align::kLeft},
                     {"HEARTBEAT", Align::kRight},
-                    {"SINCE", Align::kRight},
+                    {"HELD", Align::kRight},
                     {"REPLACED", Align::kRight},
                     {"CAME LAST", Align::kLeft}},
                    {{"INCARNATION", Align::kLeft}, {"MISSING", Align::kLeft}}, width));
@@ -144,9 +139,7 @@ std::string RoundsTable(const v1::Status& status, Width width, const Paint& pain
                     {"WORKERS", Align::kRight},
                     {"LAST", Align::kLeft},
                     {"BY", Align::kRight}},
-                   {{"COLLECTED IN", Align::kRight},
-                    {"GENERATION", Align::kRight},
-                    {"PARTICIPANTS", Align::kLeft}},
+                   {{"COLLECTED IN", Align::kRight}, {"GENERATION", Align::kRight}, {"PARTICIPANTS", Align::kLeft}},
                    width));
   for (const v1::RoundRecord& round : status.rounds()) {
     table.Add(RoundCells(status, round, width));

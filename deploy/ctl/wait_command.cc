@@ -22,12 +22,11 @@ ExitCode Complain(ExitCode code, const std::string& why) {
 
 ExitCode Report(const Options& options, const v1::Status& status) {
   if (options.output == Output::kJson) {
-    const nlohmann::ordered_json json = {{"version", *options.version},
-                                         {"newest_version", status.version()}};
+    const nlohmann::ordered_json json = {{"version", *options.version}, {"newest_version", status.version()}};
     std::cout << json.dump() << "\n";
   } else {
-    std::cout << "version " << *options.version << " is complete on every shard (the newest is "
-              << status.version() << ")\n";
+    std::cout << "version " << *options.version << " is complete on every shard (the newest is " << status.version()
+              << ")\n";
   }
   return kFine;
 }
@@ -57,6 +56,13 @@ ExitCode TimedOut(const Options& options, const Waiting& waiting) {
   return Complain(kNo, WhyTimedOut(waiting.last_answer, *options.version, *options.timeout));
 }
 
+// The processes of a run end soon after its last version.
+std::string LastAnswer(const Waiting& waiting) {
+  if (!waiting.ever_answered) return "";
+  return absl::StrCat(". When it last answered the run had version ", FormatVersion(waiting.last_answer),
+                      "; if it has ended since, its results tell more");
+}
+
 // Nothing: ask again.
 std::optional<ExitCode> Judge(const Options& options, absl::Time deadline, const Waiting& waiting) {
   const absl::Time now = absl::Now();
@@ -69,7 +75,7 @@ std::optional<ExitCode> Judge(const Options& options, absl::Time deadline, const
   }
   if (now >= deadline) return TimedOut(options, waiting);
   if (now - waiting.answered < kPatience) return std::nullopt;
-  return Complain(kUnreachable, std::string(waiting.last.status().message()));
+  return Complain(kUnreachable, absl::StrCat(waiting.last.status().message(), LastAnswer(waiting)));
 }
 
 }  // namespace

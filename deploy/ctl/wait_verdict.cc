@@ -7,8 +7,7 @@ namespace lockstep::ctl {
 namespace {
 
 std::string Reached(const v1::Status& status) {
-  return status.has_version() ? absl::StrCat("version ", status.version())
-                              : std::string("no version at all");
+  return status.has_version() ? absl::StrCat("version ", status.version()) : std::string("no version at all");
 }
 
 }  // namespace
@@ -22,14 +21,12 @@ WaitVerdict JudgeWait(const v1::Status& status, uint64_t version) {
 std::string WhyNever(const v1::Status& status, uint64_t version) {
   const bool failed = status.state() == v1::Status::FAILED;
   return absl::StrCat("version ", version, " will not come: run ", status.run_id(),
-                      failed ? " failed at " : " is done at ", Reached(status), ". ",
-                      status.summary());
+                      failed ? " failed at " : " is done at ", Reached(status), ". ", status.summary());
 }
 
 std::string WhyTimedOut(const v1::Status& status, uint64_t version, absl::Duration timeout) {
-  return absl::StrCat("version ", version, " did not come within ",
-                      FormatSeconds(absl::ToDoubleSeconds(timeout)), ": run ", status.run_id(),
-                      " has ", Reached(status), " (", StateWords(status.state()), "). ",
+  return absl::StrCat("version ", version, " did not come within ", FormatSeconds(absl::ToDoubleSeconds(timeout)),
+                      ": run ", status.run_id(), " has ", Reached(status), " (", StateWords(status.state()), "). ",
                       status.summary());
 }
 

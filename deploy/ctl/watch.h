@@ -22,8 +22,8 @@ struct Look {
 void Show(const Look& look);
 
 // Shows a new look every `interval` until one is the last, and returns its exit code. On a
-// terminal each look takes the place of the one before. Failures are shown, and asked again: a
-// shard may come back. Blocks; Ctrl-C ends the program.
+// terminal each look takes the place of the one before. Failures are shown, above the last answer
+// on a terminal, and asked again: a shard may come back. Blocks; Ctrl-C ends the program.
 ExitCode Watch(absl::Duration interval, const std::function<Look()>& take_look);
 
 }  // namespace lockstep::ctl

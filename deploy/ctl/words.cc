@@ -18,8 +18,7 @@ std::string NameOrNumber(absl::string_view name, int number) {
   return name.empty() ? absl::StrCat("state_", number) : absl::AsciiStrToLower(name);
 }
 
-std::string TwoUnits(int64_t total, int64_t unit, absl::string_view big, int64_t rest_unit,
-                     absl::string_view small) {
+std::string TwoUnits(int64_t total, int64_t unit, absl::string_view big, int64_t rest_unit, absl::string_view small) {
   return absl::StrFormat("%d %s %d %s", total / unit, big, total % unit / rest_unit, small);
 }
 
@@ -29,21 +28,15 @@ std::string FormatRange(uint32_t first, uint32_t last) {
 
 }  // namespace
 
-std::string StateName(v1::Status::State state) {
-  return NameOrNumber(v1::Status::State_Name(state), state);
-}
+std::string StateName(v1::Status::State state) { return NameOrNumber(v1::Status::State_Name(state), state); }
 
 std::string StateName(v1::WorkerStatus::State state) {
   return NameOrNumber(v1::WorkerStatus::State_Name(state), state);
 }
 
-std::string StateName(v1::ShardStatus::State state) {
-  return NameOrNumber(v1::ShardStatus::State_Name(state), state);
-}
+std::string StateName(v1::ShardStatus::State state) { return NameOrNumber(v1::ShardStatus::State_Name(state), state); }
 
-std::string StateWords(v1::Status::State state) {
-  return absl::StrReplaceAll(StateName(state), {{"_", " "}});
-}
+std::string StateWords(v1::Status::State state) { return absl::StrReplaceAll(StateName(state), {{"_", " "}}); }
 
 std::string FormatSeconds(double seconds) {
   constexpr int64_t kMinute = 60, kHour = 60 * kMinute, kDay = 24 * kHour;
@@ -108,10 +101,8 @@ std::string FormatMissing(const google::protobuf::RepeatedPtrField<v1::MissingOn
   std::vector<std::string> parts;
   for (const auto& [counts, shards] : shards_by_counts) {
     const auto [count, blocks] = counts;
-    const std::string amount =
-        count == blocks ? absl::StrCat("all ", blocks) : absl::StrCat(count, " of ", blocks);
-    parts.push_back(absl::StrCat(amount, parts.empty() ? " blocks on " : " on ",
-                                 FormatRanges("shard", shards)));
+    const std::string amount = count == blocks ? absl::StrCat("all ", blocks) : absl::StrCat(count, " of ", blocks);
+    parts.push_back(absl::StrCat(amount, parts.empty() ? " blocks on " : " on ", FormatRanges("shard", shards)));
   }
   return absl::StrJoin(parts, ", ");
 }

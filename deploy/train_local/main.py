@@ -46,8 +46,10 @@ def _fingerprint(programs, folder):
 
 def _train(options, programs, folder, display, signals):
     """Trains, and returns the supervisor, the metrics and the seconds it took."""
+    start = time.monotonic()
+
     def say(text):
-        display.say(text, _now_text())
+        display.say(text, _now_text(), time.monotonic() - start)
 
     def note(text):
         if options.verbose:
@@ -55,7 +57,6 @@ def _train(options, programs, folder, display, signals):
         else:
             print(_now_text(), text, file=display.log, flush=True)
 
-    start = time.monotonic()
     supervisor = Supervisor(options, programs, folder, say, note)
     probe = StatusProbe(programs.ctl, interval=0.5 if display.is_terminal else 1.0)
     metrics = Metrics(folder.metrics)
@@ -66,7 +67,7 @@ def _train(options, programs, folder, display, signals):
             _look(supervisor, probe, metrics)
             line = progress_line(metrics.last, metrics.accuracy, supervisor.status,
                                  options.total_rounds, supervisor.restarts)
-            display.show(line, time.monotonic() - start)
+            display.show(line, time.monotonic() - start, _now_text())
             time.sleep(TICK)
     finally:
         probe.stop()

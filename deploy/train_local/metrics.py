@@ -1,6 +1,7 @@
 """Follows metrics.jsonl, to which rank 0 appends a line for each round."""
 
 import json
+import os
 
 
 class Metrics:
@@ -8,6 +9,10 @@ class Metrics:
 
     def __init__(self, path):
         self._path = path
+        self._file_id = None
+        self._begin()
+
+    def _begin(self):
         self._offset = 0
         self._rest = b''
         self.last = {}
@@ -19,6 +24,7 @@ class Metrics:
         """Reads what was appended since the last call."""
         try:
             with open(self._path, 'rb') as file:
+                self._notice_other_file(os.fstat(file.fileno()))
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
@@ -27,6 +33,13 @@ class Metrics:
         *lines, self._rest = (self._rest + data).split(b'\n')
         for line in lines:
             self._take(line)
+
+    def _notice_other_file(self, info):
+        """A replacement of rank 0 writes the file anew without the rounds that come again."""
+        file_id = (info.st_dev, info.st_ino)
+        if self._file_id not in (None, file_id) or info.st_size < self._offset:
+            self._begin()
+        self._file_id = file_id
 
     def samples_per_second(self):
         """Over all rounds of this pass through them; None before the first."""

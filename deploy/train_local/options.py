@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import math
 import os
 import re
@@ -40,7 +41,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.print_usage(sys.stderr)
+        if message.startswith('unrecognized'):
+            message += self._guess(message)
         self.exit(EXIT_USAGE, f'train-local: {message}\n')
+
+    def _guess(self, message):
+        for word in message.split():
+            near = difflib.get_close_matches(word.split('=')[0], self._option_string_actions, 1)
+            if word.startswith('--') and near:
+                return f'; did you mean {near[0]}?'
+        return ''
 
 
 def _integer(low, high):

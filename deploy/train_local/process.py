@@ -65,6 +65,14 @@ class Process:
         self.ended = now
         return self._popen.returncode, now - self.started
 
+    def is_stopped(self):
+        """By SIGSTOP or a debugger."""
+        try:
+            with open(f'/proc/{self.pid}/stat', encoding='utf-8') as file:
+                return file.read().rsplit(')', 1)[1].split()[0] in 'Tt'
+        except OSError:
+            return False  # it has just ended
+
     def restart_at(self, due):
         self.state = State.DUE
         self.due = due

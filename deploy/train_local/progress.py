@@ -11,6 +11,8 @@ WORTH_SAYING = 1.0
 def progress_line(metrics, accuracy, status, total_rounds, restarts):
     """`metrics` is the newest round, `status` what lockstepctl said last; either may be empty."""
     parts = [_round(metrics, status, total_rounds)]
+    # First, since a narrow terminal cuts off the end.
+    parts += waiting_for(status) or _not_training(status)
     if _is_number(metrics.get('loss')):
         parts.append(f'loss {metrics["loss"]:.4f}')
     if _is_number(accuracy):
@@ -19,18 +21,27 @@ def progress_line(metrics, accuracy, status, total_rounds, restarts):
         parts.append(f'{short_number(metrics["samples_per_second"])} samples/s')
     if restarts:
         parts.append(f'restarts {restarts}')
-    parts += waiting_for(status) or _not_training(status)
     return '  '.join(parts)
 
 
 def waiting_for(status):
-    """["waits for worker-3 (rank 3) 8.2 s"]: who has been waited for longest; [] if nobody."""
-    late = [w for w in status.get('waiting_for', []) if w.get('since_seconds', 0) >= WORTH_SAYING]
+    """["waits 8.2 s for worker-3 (rank 3)"]: who has been waited for longest; [] if nobody."""
+    late = [w for w in culprits(status) if w.get('since_seconds', 0) >= WORTH_SAYING]
     if not late:
         return []
     first = max(late, key=lambda w: w['since_seconds'])
     more = f' and {len(late) - 1} more' if len(late) > 1 else ''
-    return [f'waits for {_who(first)}{more} {first["since_seconds"]:.1f} s']
+    return [f'waits {first["since_seconds"]:.1f} s for {who(first)}{more}']
+
+
+def culprits(status):
+    """Entries of waiting_for without those that only wait themselves: nobody can go on while a shard is silent, and
+    a live worker may be held back by one that is not."""
+    entries = status.get('waiting_for', [])
+    active = {w['rank'] for w in status.get('workers', []) if w.get('state') == 'active'}
+    shards = [entry for entry in entries if 'shard' in entry]
+    ailing = [entry for entry in entries if 'rank' in entry and entry['rank'] not in active]
+    return (shards + ailing) or entries
 
 
 def short_number(value):
@@ -41,7 +52,8 @@ def short_number(value):
     return f'{value:.0f}'
 
 
-def _who(entry):
+def who(entry):
+    """"worker-3 (rank 3)", "shard 1": of an entry of waiting_for."""
     if 'shard' in entry:
         return f'shard {entry["shard"]}'
     name = entry.get('name')
@@ -62,6 +74,10 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _after(elapsed, text):
+    return f'{elapsed:6.1f} s  {text}'
+
+
 def seconds_between_lines(elapsed):
     """In a log: often at first, less so in a long run."""
     return 2.0 if elapsed < 60 else 10.0
@@ -70,7 +86,7 @@ def seconds_between_lines(elapsed):
 class Display:
     """On a terminal one line that is drawn again; elsewhere plain lines, not too many.
 
-    What is said with `say` stays, and also goes to DIR/logs/train-local.log.
+    What is said with `say` stays, and also goes to DIR/logs/train-local.log, as do the plain lines.
     """
 
     def __init__(self, stream=sys.stdout, log=None):
@@ -80,22 +96,26 @@ class Display:
         self.is_terminal = stream.isatty() and os.environ.get('TERM') != 'dumb'
         self._next_line = 0.0
 
-    def say(self, text, timestamp=''):
+    def say(self, text, timestamp='', elapsed=None):
         self._clear()
-        print(text, file=self._stream, flush=True)
+        print(text if elapsed is None else _after(elapsed, text), file=self._stream, flush=True)
         if self.log:
             for line in text.splitlines():
                 print(f'{timestamp} {line}'.strip(), file=self.log, flush=True)
 
-    def show(self, line, elapsed):
+    def show(self, line, elapsed, timestamp=''):
         if self.is_terminal:
             width = shutil.get_terminal_size().columns
             self._stream.write('\r\x1b[K' + line[:max(1, width - 1)])
             self._stream.flush()
             self._drawn = True
-        elif elapsed >= self._next_line:
-            self._next_line = elapsed + seconds_between_lines(elapsed)
-            print(f'{elapsed:6.1f} s  {line}', file=self._stream, flush=True)
+        if elapsed < self._next_line:
+            return
+        self._next_line = elapsed + seconds_between_lines(elapsed)
+        if not self.is_terminal:
+            print(_after(elapsed, line), file=self._stream, flush=True)
+        if self.log:
+            print(timestamp, line, file=self.log, flush=True)
 
     def _clear(self):
         if self._drawn:

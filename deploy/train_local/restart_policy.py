@@ -2,7 +2,7 @@
 
     exit 0             done
     64, 65, 78         wrong options or damaged data: a restart would end the same way; stop all
-    77                 fenced: another process has its place; see whether that is still so
+    77                 fenced: its place was taken from it; come back once nobody holds it
     anything else      restart: at once, or if it lived for less than QUICK seconds, after a pause
                        that doubles each time; after MAX_QUICK_FAILURES in a row, stop all
 """
@@ -19,6 +19,7 @@ MAX_QUICK_FAILURES = 10
 EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_INTERNAL = 70
+EXIT_RETRY = 75
 EXIT_FENCED = 77
 EXIT_CONFIGURATION = 78
 
@@ -73,7 +74,7 @@ def place_is_free(status, rank):
 
 
 def describe(exit_code):
-    """"killed by SIGKILL", "ended with code 75 (asks to be restarted)"."""
+    """"was killed by SIGKILL", "ended with code 75 (asks to be restarted)"."""
     if exit_code < 0:
         try:
             return f'was killed by {signal.Signals(-exit_code).name}'
@@ -84,8 +85,8 @@ def describe(exit_code):
         EXIT_USAGE: 'wrong usage or configuration',
         EXIT_DATA: 'damaged data',
         EXIT_INTERNAL: 'internal error',
-        75: 'asks to be restarted',
-        EXIT_FENCED: 'fenced: another process has its place',
+        EXIT_RETRY: 'asks to be restarted',
+        EXIT_FENCED: 'fenced: its place was taken from it',
         EXIT_CONFIGURATION: 'wrong configuration',
     }
     meaning = meanings.get(exit_code)

@@ -18,13 +18,16 @@ import signal
 import time
 
 import commands
+from holdups import HoldUps
 from process import Process, State
-from restart_policy import EXIT_INTERNAL, Action, describe, place_is_free
+from restart_policy import (EXIT_FENCED, EXIT_INTERNAL, EXIT_RETRY, Action, describe,
+                            place_is_free)
 from run_folder import last_lines, read_text, write_json, write_whole
 
 GRACE = 15.0  # to end by themselves, once the run is over
 TERM_SECONDS = 3.0  # to end after SIGTERM
 STARTUP_SECONDS = 30.0  # for shard 0 to listen
+SHARD_LOSS_SECONDS = 10.0  # after a shard's death: all others end too, and that is no news
 
 
 class Stop(Exception):
@@ -45,6 +48,8 @@ class Supervisor:
         self._note = note
         self._over_since = None
         self._run_id = None
+        self._hold_ups = HoldUps()
+        self._shard_died = float('-inf')
         self._written_pids = None
         self.endpoint = ''
         self.status = {}
@@ -102,6 +107,20 @@ class Supervisor:
             if is_news and place_is_free(status, rank):
                 self._note(f'{worker.name}: rank {rank} is free again; restarting')
                 worker.restart_at(max(worker.due, asked))
+        if self._over_since is None:
+            for line in self._hold_ups.news(status, self._advice):
+                self._say(line)
+
+    def _advice(self, entry):
+        """What to do about somebody who holds the run up."""
+        is_shard = 'shard' in entry
+        process = self.shards[entry['shard']] if is_shard else self.workers[entry['rank']]
+        if process.pid is None:
+            return 'it is being restarted'
+        replace = '' if is_shard else f', "kill -9 {process.pid}" has it replaced'
+        if process.is_stopped():
+            return f'its process is stopped: "kill -CONT {process.pid}" lets it go on{replace}'
+        return f'its process {process.pid} runs: see {process.log_path}{replace}'
 
     def take_run(self, run_id):
         """What run the processes belong to, as one of them says. Several in a row count as one."""
@@ -134,8 +153,12 @@ class Supervisor:
         if verdict.action is Action.STOP_ALL:
             raise Stop(verdict.exit_code, self._obituary(process, exit_code))
         process.restart_at(now + verdict.pause)
+        if process in self.shards and exit_code != EXIT_RETRY:
+            self._shard_died = now
         if verdict.action is Action.FENCED and process in self.workers:
             process.state = State.FENCED
+        if exit_code in (EXIT_RETRY, EXIT_FENCED) and now - self._shard_died < SHARD_LOSS_SECONDS:
+            return  # it ends because the run did
         self._announce(process, exit_code, verdict)
 
     def _announce(self, process, exit_code, verdict):
@@ -144,10 +167,10 @@ class Supervisor:
             return
         pause = f' in {verdict.pause:.1f} s' if verdict.pause else ''
         self._say(f'{process.name} {describe(exit_code)}; restarting it{pause}')
-        if process in self.shards and exit_code < 0:
-            self._say(f'*** {process.name.upper()} DIED, AND ITS PART OF THE MODEL WITH IT: the '
-                      'run fails if it had begun, and starts again from the beginning (same '
-                      'seed, same bits)')
+        if process in self.shards and exit_code != EXIT_RETRY:
+            self._say(f'*** {process.name.upper()} DIED, AND ITS PART OF THE MODEL WITH IT: if the '
+                      'run had begun, all processes start again and train from the beginning '
+                      '(same seed, same bits)')
 
     def _obituary(self, process, exit_code):
         lines = [f'{process.name} {describe(exit_code)}, so training cannot go on. '

@@ -34,9 +34,9 @@ Seat* CoordinatorCore::FindHolder(Incarnation incarnation) {
 
 absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
   if (!event.run_id.empty() && event.run_id != options_.run_id) {
-    return absl::PermissionDeniedError(absl::StrCat("worker '", event.name, "' belongs to run ", event.run_id,
-                                                    ", but this is run ", options_.run_id,
-                                                    ": start the worker again to join it"));
+    return absl::AbortedError(absl::StrCat("worker '", event.name, "' belongs to run ", event.run_id,
+                                           ", but this is run ", options_.run_id,
+                                           ": start the worker again to join it"));
   }
   if (fenced_.contains(event.incarnation)) {
     return absl::PermissionDeniedError(
@@ -120,6 +120,7 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
           .since = now,
           .heard = now,
           .replacements = replacements};
+  ForgetModelOfNobody();
   effects.push_back(WelcomeWorker{event.incarnation, rank});
   effects.push_back(
       Note{absl::StrCat("worker '", event.name, "' holds rank ", rank.value(),
@@ -137,6 +138,14 @@ void CoordinatorCore::Vacate(Seat& seat) {
   seat.state = SeatState::kAbsent;
   seat.defined = false;
   seat.name.clear();
+  ForgetModelOfNobody();
+}
+
+// Before the first generation a model counts only as long as somebody who has defined it is there.
+void CoordinatorCore::ForgetModelOfNobody() {
+  if (generation_ > Generation(0)) return;
+  const auto defined = [](const Seat& seat) { return Holds(seat) && seat.defined; };
+  if (std::none_of(seats_.begin(), seats_.end(), defined)) model_.reset();
 }
 
 void CoordinatorCore::Step(const WorkerDefines& event, absl::Time now, CoordinatorEffects& effects) {
@@ -169,7 +178,7 @@ void CoordinatorCore::Step(const WorkerBeats& event, absl::Time now, Coordinator
   if (seat->state == SeatState::kLost) {
     seat->state = seat->defined ? SeatState::kActive : SeatState::kJoined;
     effects.push_back(Note{absl::StrCat("worker '", seat->name, "', rank ", RankOf(*seat).value(), ", is back after ",
-                                        absl::FormatDuration(now - seat->heard))});
+                                        absl::FormatDuration(absl::Trunc(now - seat->heard, absl::Milliseconds(10))))});
   }
   seat->heard = now;
 }
@@ -208,8 +217,9 @@ void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effe
     const bool alive = seat.state == SeatState::kJoined || seat.state == SeatState::kActive;
     if (!alive || now - seat.heard <= options_.lease) continue;
     seat.state = SeatState::kLost;
-    effects.push_back(Note{absl::StrCat("worker '", seat.name, "', rank ", RankOf(seat).value(),
-                                        ", is lost: no heartbeat for ", absl::FormatDuration(now - seat.heard))});
+    effects.push_back(
+        Note{absl::StrCat("worker '", seat.name, "', rank ", RankOf(seat).value(), ", is lost: no heartbeat for ",
+                          absl::FormatDuration(absl::Trunc(now - seat.heard, absl::Milliseconds(10))))});
   }
 }
 
@@ -251,17 +261,18 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
 
-// Why the answers to Seal prove that a shard came back without what it had; empty if they do not. `resume`: what they allow.
+// Why the answers to Seal prove that a shard came back without what it had; empty if they do not. `resume`: what they
+// allow.
 std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
   for (size_t s = 0; s < change_.sealed.size(); ++s) {
     const Round next = change_.sealed[s]->next;
     const bool restarted = !announced_shards_.empty() && change_.shards[s] != announced_shards_[s];
-    const bool empty = restarted && next == Round(0);                 // workers may have held a version of it
-    const bool behind = next.value() + 1 < newest.value();            // nobody starts round c + 2 before c + 1 is complete
-    const bool undone = next == resume && resume < resume_;           // it had been told to resume later than that
+    const bool empty = restarted && next == Round(0);        // workers may have held a version of it
+    const bool behind = next.value() + 1 < newest.value();   // nobody starts round c + 2 before c + 1 is complete
+    const bool undone = next == resume && resume < resume_;  // it had been told to resume later than that
     if (!empty && !behind && !undone) continue;
-    return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(), ", but the run had come to round ",
-                        std::max(newest, resume_).value(),
+    return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(),
+                        ", but the run had come to round ", std::max(newest, resume_).value(),
                         "; parameters are not durable yet, so that the run must start again");
   }
   return "";

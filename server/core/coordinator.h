@@ -218,6 +218,7 @@ class CoordinatorCore {
   void Take(Rank rank, const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects);
   void Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects);
   void Vacate(Seat& seat);
+  void ForgetModelOfNobody();
   bool Occupied() const;
   bool AllLeft() const;
   std::vector<Member> Members() const;

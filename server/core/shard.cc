@@ -127,6 +127,12 @@ void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effect
                                                    next_.value(), " is still being collected here")),
         effects);
   }
+  if (!worker->attached.empty() && worker->attached.size() != event.connections) {
+    return Reject(absl::InvalidArgumentError(absl::StrCat("rank ", event.who.rank.value(), " attached with ",
+                                                          event.connections, " connections; expected ",
+                                                          worker->attached.size(), " as on its other streams")),
+                  effects);
+  }
   worker->attached.resize(event.connections, false);
   worker->attached[event.connection] = true;
   AttachWorker attach = event;
@@ -177,8 +183,14 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
     ++stale_;
     return nullptr;
   }
+  if (generation > installed_) {
+    Reject(absl::FailedPreconditionError(absl::StrCat("this shard has installed generation ", installed_.value(),
+                                                      ", not ", generation.value(), ": attach again")),
+           effects);
+    return nullptr;
+  }
   Worker* worker = Find(who.rank);
-  if (generation > installed_ || worker == nullptr || worker->member.incarnation != who.incarnation) {
+  if (worker == nullptr || worker->member.incarnation != who.incarnation) {
     Reject(
         absl::PermissionDeniedError(absl::StrCat(
             "fenced: rank ", who.rank.value(), " incarnation ", who.incarnation.value(), " is no member of generation ",
@@ -230,14 +242,14 @@ void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects&
 }
 
 void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects) {
-  Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
-  if (worker == nullptr) return;
-  if (!slots_.empty() && (event.weight != 0 || event.round == Round(0))) {
+  if (event.generation == installed_ && !slots_.empty() && (event.weight != 0 || event.round == Round(0))) {
     return Reject(absl::InvalidArgumentError(
                       absl::StrCat("rank ", event.who.rank.value(), " sent no payload for round ", event.round.value(),
                                    " with weight ", event.weight, "; only weight 0 may come without")),
                   effects);
   }
+  Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
+  if (worker == nullptr) return;
   if (worker->arrived != absl::InfinitePast()) {
     ++duplicates_;
     return;

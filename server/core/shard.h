@@ -145,8 +145,8 @@ struct SendBlock {
   Destinations to;
 };
 
-// Say that `version` is complete here. Comes after the round is durable. When it follows the SendBlock of the round's last
-// block directly, it goes to the same connections, so that one message can carry both.
+// Say that `version` is complete here. Comes after the round is durable. When it follows the SendBlock of the round's
+// last block directly, it goes to the same connections, so that one message can carry both.
 struct SendComplete {
   Generation generation;
   Version version;

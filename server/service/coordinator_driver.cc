@@ -49,7 +49,7 @@ void CoordinatorDriver::Perform(const Actions& actions) {
 void CoordinatorDriver::Tick() {
   Actions actions;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     StepLocked(core::Tick{}, actions);
   }
   Perform(actions);
@@ -60,7 +60,7 @@ void CoordinatorDriver::Tick() {
 void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, const v1::WorkerMessage& message) {
   Actions actions;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (message.has_join()) {
       JoinLocked(stream, message.join(), actions);
     } else if (!stream->joined_) {
@@ -99,7 +99,7 @@ void CoordinatorDriver::DefineLocked(const std::shared_ptr<WorkStream>& stream, 
 }
 
 void CoordinatorDriver::OnWorkerClosed(const WorkStream& stream) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto at = workers_.find(stream.incarnation_);
   if (stream.joined_ && at != workers_.end() && at->second.get() == &stream) workers_.erase(at);
 }
@@ -163,7 +163,7 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Actio
 void CoordinatorDriver::OnShard(const std::shared_ptr<ServeStream>& stream, const v1::ShardMessage& message) {
   Actions actions;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (message.has_hello()) {
       HelloLocked(stream, message.hello(), actions);
     } else if (!stream->greeted_) {
@@ -191,13 +191,22 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   // Before it takes the place of the shard that is there: a stranger must not end that one.
   if (!hello.run_id().empty() && hello.run_id() != core_.options().run_id) {
     actions.push_back([stream, run_id = core_.options().run_id, hello] {
-      stream->Close({grpc::StatusCode::ABORTED,
-                     absl::StrCat("shard ", hello.shard_index(), " belongs to run ", hello.run_id(),
-                                  ", but this is run ", run_id, ": start the shard again")});
+      stream->Close(
+          {grpc::StatusCode::ABORTED, absl::StrCat("shard ", hello.shard_index(), " belongs to run ", hello.run_id(),
+                                                   ", but this is run ", run_id, ": start the shard again")});
     });
     return;
   }
   const std::shared_ptr<ServeStream> older = shards_[hello.shard_index()];
+  constexpr absl::Duration kTenReports = absl::Seconds(2);
+  const bool silent = MonotonicNow() - reports_[hello.shard_index()].at > kTenReports;
+  if (older != nullptr && older->incarnation_ != Incarnation(hello.incarnation()) && !silent) {
+    actions.push_back([stream, index = hello.shard_index()] {
+      stream->Close({grpc::StatusCode::UNAVAILABLE, absl::StrCat("another process serves as shard ", index,
+                                                                 " and is alive")});
+    });
+    return;
+  }
   stream->greeted_ = true;
   stream->shard_ = ShardIndex(hello.shard_index());
   stream->incarnation_ = Incarnation(hello.incarnation());
@@ -239,7 +248,7 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
 }
 
 void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (stream.greeted_ && shards_[stream.shard_.value()].get() == &stream) shards_[stream.shard_.value()] = nullptr;
 }
 
@@ -311,7 +320,7 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Actions& actions)
 void CoordinatorDriver::PlanLocked(const core::Note& effect, Actions&) { spdlog::info("{}", effect.text); }
 
 void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto drained = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::all_of(shards_.begin(), shards_.end(), [](const auto& stream) { return stream == nullptr; }) &&
            workers_.empty();
@@ -322,7 +331,7 @@ void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
 // ---- People ----
 
 v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const absl::Time now = MonotonicNow();
   v1::Status status = DescribeRun(core_, reports_, rounds_, most_rounds, now);
   if (core_.model()) *status.mutable_model() = ToProto(*core_.model());
@@ -338,7 +347,7 @@ absl::StatusOr<std::string> CoordinatorDriver::Evict(Rank rank) {
   std::string name;
   absl::Status status;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     core::CoordinatorEffects effects;
     status = core_.Step(core::EvictRank{rank}, MonotonicNow(), effects, name);
     PlanAllLocked(std::move(effects), actions);

@@ -12,7 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/wire/server_stream.h"
 #include "proto/control.pb.h"
 #include "proto/coordinator.pb.h"
@@ -116,7 +116,7 @@ class CoordinatorDriver {
 
   const RunSettings settings_;
   const absl::Time started_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   core::CoordinatorCore core_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Incarnation, std::shared_ptr<WorkStream>> workers_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<ServeStream>> shards_ ABSL_GUARDED_BY(mutex_);  // by index; null: no stream

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/wire/channel.h"
 #include "common/wire/client_stream.h"
@@ -14,10 +15,20 @@ namespace {
 constexpr absl::Duration kReportEvery = absl::Milliseconds(200);
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 constexpr absl::Duration kComplainEvery = absl::Seconds(5);
+// A shard that has served a run and cannot find its coordinator any more: it may have missed the end of the run.
+constexpr absl::Duration kGiveUpAfter = absl::Seconds(60);
 
 // No other attempt of this process can go better.
 bool IsFinal(const absl::Status& status) {
-  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status);
+  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status) ||
+         absl::IsUnimplemented(status);
+}
+
+// A status that names what to check.
+absl::Status Explain(const absl::Status& status, const std::string& coordinator) {
+  if (!absl::IsUnimplemented(status)) return status;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--coordinator ", coordinator, " is no coordinator: expected the address of the server with --shard-index 0"));
 }
 
 }  // namespace
@@ -45,14 +56,14 @@ CoordinatorLink::~CoordinatorLink() = default;
 void CoordinatorLink::Send(v1::ShardMessage message) {
   std::shared_ptr<Stream> stream;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stream = stream_;
   }
   if (stream != nullptr) stream->Send(std::move(message));
 }
 
 void CoordinatorLink::Stop() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   stopping_ = true;
 }
 
@@ -63,15 +74,17 @@ std::shared_ptr<CoordinatorLink::Stream> CoordinatorLink::Open() {
   hello->set_shard_index(shard_.value());
   hello->set_incarnation(driver_->incarnation().value());
   hello->set_address(advertised_);
-  hello->set_run_id(driver_->run_id());
+  hello->set_run_id(driver_->bound_run_id());
   hello->set_attempt(++attempts_);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     end_ = {};
+    // Before others see the stream: the greeting comes first.
+    stream->Enqueue([message] { return std::make_optional(message); });
     stream_ = stream;
+    stream->Start();
   }
-  stream->Start();
-  stream->Send(std::move(message));
+  stream->Flush();
   return stream;
 }
 
@@ -84,14 +97,14 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
   } else if (command.has_install()) {
     driver_->Install(command.install());
   } else if (command.has_finish()) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     end_.finished = true;
     end_.failure = command.finish().failure();
   }
 }
 
 void CoordinatorLink::OnClosed(const absl::Status& status) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   stream_ = nullptr;
   end_.closed = true;
   end_.status = status;
@@ -101,7 +114,7 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
   const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return end_.closed || stopping_; };
   while (true) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&ended), kReportEvery)) break;
     }
     v1::ShardMessage message;
@@ -109,12 +122,12 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
     stream.Send(std::move(message));
   }
   stream.Cancel();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&end_.closed));
   over = true;
   if (end_.finished) return end_.failure.empty() ? absl::OkStatus() : absl::AbortedError(end_.failure);
   if (stopping_) return absl::CancelledError("stopped");
-  if (IsFinal(end_.status)) return end_.status;
+  if (IsFinal(end_.status)) return Explain(end_.status, coordinator_);
   over = false;
   return end_.status;
 }
@@ -122,14 +135,20 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
 absl::Status CoordinatorLink::Run() {
   while (true) {
     bool over = false;
+    const absl::Time opened = MonotonicNow();
     const absl::Status status = Serve(*Open(), over);
     if (over) return status;
+    if (MonotonicNow() - opened > kRetryAfter) lost_since_ = MonotonicNow();  // the stream was there for a while
+    if (!driver_->run_id().empty() && MonotonicNow() - lost_since_ > kGiveUpAfter) {
+      return absl::AbortedError(absl::StrCat("no coordinator at ", coordinator_, " for ",
+                                             absl::FormatDuration(kGiveUpAfter), ": ", std::string(status.message())));
+    }
     if (MonotonicNow() >= quiet_until_) {
       spdlog::warn("shard {}: no connection to the coordinator at {}: {}; trying again", shard_.value(), coordinator_,
                    std::string(status.message()));
       quiet_until_ = MonotonicNow() + kComplainEvery;
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kRetryAfter);
   }
 }

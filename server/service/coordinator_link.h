@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "proto/coordinator.grpc.pb.h"
 #include "server/service/shard_driver.h"
 
@@ -53,12 +53,13 @@ class CoordinatorLink {
   const ShardIndex shard_;
   const std::string coordinator_;
   const std::string advertised_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
   End end_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t attempts_ = 0;                          // only of Run
-  absl::Time quiet_until_ = absl::InfinitePast();  // of complaints about an unreachable coordinator
+  uint64_t attempts_ = 0;                           // only of Run
+  absl::Time lost_since_ = absl::InfiniteFuture();  // when the newest stream that was up for a while broke
+  absl::Time quiet_until_ = absl::InfinitePast();   // of complaints about an unreachable coordinator
 };
 
 }  // namespace lockstep::service

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/wire/channel.h"
 #include "common/wire/status.h"
 
@@ -16,20 +16,25 @@ namespace lockstep::service {
 namespace {
 
 constexpr std::chrono::seconds kForwardTimeout{3};
+constexpr char kForwarded[] = "lockstep-forwarded";    // metadata of a question that has been passed on once
+constexpr char kNewestVersion[] = "lockstep-version";  // trailer of OUT_OF_RANGE
 
 // One reader's call. Deletes itself when gRPC is done with it; the driver may hold it longer.
 class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                     public PullStream,
                     public std::enable_shared_from_this<PullReactor> {
  public:
-  static PullReactor* Start(ShardDriver* driver, const grpc::ByteBuffer& request) {
-    auto reactor = std::make_shared<PullReactor>();
+  explicit PullReactor(grpc::CallbackServerContext* context) : context_(context) {}
+
+  static PullReactor* Start(ShardDriver* driver, grpc::CallbackServerContext* context,
+                            const grpc::ByteBuffer& request) {
+    auto reactor = std::make_shared<PullReactor>(context);
     reactor->self_ = reactor;
     v1::PullRequest message;
     grpc::ByteBuffer bytes = request;
     grpc::ProtoBufferReader reader(&bytes);
     if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) {
-      reactor->Refuse(absl::InvalidArgumentError("expected a lockstep.v1.PullRequest"));
+      reactor->Refuse(absl::InvalidArgumentError("expected a lockstep.v1.PullRequest"), {});
     } else {
       driver->Pull(message, reactor);
     }
@@ -37,24 +42,29 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   void Serve(std::vector<grpc::ByteBuffer> frames) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (ended_) return;
     frames_ = std::move(frames);
     WriteNextLocked();
   }
-  void Refuse(const absl::Status& status) override {
-    absl::MutexLock lock(&mutex_);
+  void Refuse(const absl::Status& status, std::optional<uint64_t> newest) override {
+    MutexLock lock(&mutex_);
+    if (newest && !ended_) context_->AddTrailingMetadata(kNewestVersion, absl::StrCat(*newest));
     EndLocked(wire::ToGrpc(status));
+  }
+  bool ended() override {
+    MutexLock lock(&mutex_);
+    return ended_;
   }
 
  private:
   void OnWriteDone(bool ok) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (ended_) return;
     ok ? WriteNextLocked() : EndLocked(grpc::Status::CANCELLED);
   }
   void OnCancel() override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (next_ == 0) EndLocked(grpc::Status::CANCELLED);  // otherwise the write that is under way ends it
   }
   void OnDone() override { self_.reset(); }
@@ -68,7 +78,8 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Finish(std::move(status));
   }
 
-  absl::Mutex mutex_;
+  grpc::CallbackServerContext* const context_;
+  Mutex mutex_;
   std::vector<grpc::ByteBuffer> frames_ ABSL_GUARDED_BY(mutex_);
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
@@ -85,7 +96,14 @@ grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const
 template <typename Call>
 grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const std::string& address, Call call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (context->client_metadata().count(kForwarded) > 0) {
+    reactor->Finish(
+        {grpc::StatusCode::FAILED_PRECONDITION,
+         "a shard passed this question on to another shard that is not 0: check their --coordinator flags"});
+    return reactor;
+  }
   auto onward = std::make_shared<grpc::ClientContext>();
+  onward->AddMetadata(kForwarded, "1");
   onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
   call(onward.get(), [reactor, onward, address](grpc::Status status) {
     const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
@@ -105,9 +123,9 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ShardService::Excha
   return std::make_shared<ExchangeStream>(driver_)->Open();
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackServerContext* context,
                                                                const grpc::ByteBuffer* request) {
-  return PullReactor::Start(driver_, *request);
+  return PullReactor::Start(driver_, context, *request);
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {

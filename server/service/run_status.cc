@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 namespace lockstep::service {
 namespace {
@@ -76,8 +75,8 @@ class Describer {
     if (next > 0) status_.set_version(next - 1);
   }
 
-  // What the shards' reports of this generation say that `rank` still owes to the round in progress. A rank that waits for its
-  // credit, because others have not brought what it has brought, owes nothing.
+  // What the shards' reports of this generation say that `rank` still owes to the round in progress. A rank that waits
+  // for its credit, because others have not brought what it has brought, owes nothing.
   void AddMissing(uint32_t rank, google::protobuf::RepeatedPtrField<v1::MissingOnShard>* missing) const {
     for (uint32_t s = 0; s < shards_.size(); ++s) {
       const v1::ShardReport& report = shards_[s].report;
@@ -171,11 +170,18 @@ class Describer {
     if (Ended()) return;
     for (uint32_t s = 0; s < shards_.size(); ++s) WaitForShard(s);
     for (const v1::WorkerStatus& worker : status_.workers()) WaitForWorker(worker);
-    // Whoever is in trouble first, then who has kept the run waiting longest.
+    // Shards first: without one, everybody waits. Then who has kept the run waiting longest.
     auto* waits = status_.mutable_waiting_for();
     std::stable_sort(waits->begin(), waits->end(), [](const v1::WaitingFor& a, const v1::WaitingFor& b) {
+      if (a.has_rank() != b.has_rank()) return b.has_rank();
       return a.since_seconds() > b.since_seconds();
     });
+  }
+
+  // Some shard is not there or says nothing, so that what live workers owe is not their fault.
+  bool ShardsInTrouble() const {
+    return std::any_of(status_.shards().begin(), status_.shards().end(),
+                       [](const v1::ShardStatus& shard) { return shard.state() != v1::ShardStatus::UP; });
   }
 
   void WaitForShard(uint32_t s) {
@@ -186,7 +192,7 @@ class Describer {
       AddShard(s, now_ - core_.state_since(), "has not come yet");
     } else if (Silent(s)) {
       const absl::Duration silent = now_ - std::max(shards_[s].at, core_.state_since());
-      AddShard(s, silent, absl::StrCat("silent: no report for ", Age(silent)));
+      AddShard(s, silent, "silent: no report");
     } else if (asked && now_ - core_.state_since() > kWorthTelling) {
       AddShard(s, now_ - core_.state_since(),
                absl::StrCat("has not answered the change to generation ", core_.generation().value()));
@@ -217,10 +223,9 @@ class Describer {
             worker, std::max(wait, now_ - seat.heard),
             absl::StrCat("lost: no heartbeat for ", Age(now_ - seat.heard), "; it or a replacement must come"));
       case v1::WorkerStatus::SILENT:
-        return AddWorker(worker, std::max(wait, now_ - seat.heard),
-                         absl::StrCat("silent: no heartbeat for ", Age(now_ - seat.heard)));
+        return AddWorker(worker, std::max(wait, now_ - seat.heard), "silent: no heartbeat");
       case v1::WorkerStatus::ACTIVE:
-        if (wait < kWorthTelling) return;
+        if (wait < kWorthTelling || ShardsInTrouble()) return;
         return AddWorker(worker, wait, absl::StrCat("alive, but round ", status_.round(), " lacks its contribution"));
       default:
         return;
@@ -253,16 +258,13 @@ class Describer {
     if (core_.state() == RunState::kDone) return "the run is done: every worker has left";
     std::string doing = Doing();
     if (status_.waiting_for().empty()) return doing;
-    std::vector<std::string> names;
-    for (const v1::WaitingFor& wait : status_.waiting_for()) {
-      names.push_back(wait.has_rank() ? absl::StrCat("rank ", wait.rank())
-                                      : absl::StrCat("shard ", wait.shard_index()));
-    }
-    constexpr size_t kMostNames = 4;
-    const size_t more = names.size() > kMostNames ? names.size() - kMostNames : 0;
-    names.resize(names.size() - more);
-    return absl::StrCat(doing, ", waiting for ", absl::StrJoin(names, ", "),
-                        more > 0 ? absl::StrCat(" and ", more, " more") : "");
+    const v1::WaitingFor& first = status_.waiting_for(0);
+    const std::string who =
+        first.has_rank() ? absl::StrCat(first.name(), first.name().empty() ? "" : " ", "(rank ", first.rank(), ")")
+                         : absl::StrCat("shard ", first.shard_index());
+    const int more = status_.waiting_for_size() - 1;
+    return absl::StrCat(doing, ", waits for ", who, more > 0 ? absl::StrCat(" and ", more, " more") : "", " since ",
+                        Age(absl::Seconds(first.since_seconds())), ": ", first.reason());
   }
 
   std::string Doing() const {
@@ -277,7 +279,7 @@ class Describer {
         return absl::StrCat("changing to generation ", core_.generation().value());
       default:
         return status_.round() == 0 ? "receiving the initial values"
-                                    : absl::StrCat("training, round ", status_.round());
+                                    : absl::StrCat("round ", status_.round(), " is under way");
     }
   }
 

@@ -1,10 +1,13 @@
 #include "server/service/shard_driver.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/clock.h"
 #include "common/convert.h"
@@ -16,12 +19,16 @@ namespace lockstep::service {
 namespace {
 
 constexpr uint32_t kMaxConnections = 64;
-constexpr size_t kMaxWaitingPulls = 16;
+constexpr size_t kMaxReaders = 16;
 constexpr uint32_t kGroupSize = compute::kRadix;
 
 grpc::Slice SliceOf(const storage::BufferRef& block) {
   return wire::Lend(
-      block->values().data(), block->bytes(), [](void* held) { delete static_cast<storage::BufferRef*>(held); },
+      block->values().data(), block->bytes(),
+      [](void* held) {
+        TsanAcquireFromGrpc();
+        delete static_cast<storage::BufferRef*>(held);
+      },
       new storage::BufferRef(block));
 }
 
@@ -34,6 +41,21 @@ v1::FrameHeader CompleteHeader(Generation generation, Version version, Generatio
   header.set_completed_in(completed_in.value());
   ToProto(participants, header.mutable_participants());
   return header;
+}
+
+// RESOURCE_EXHAUSTED, with the arithmetic, when this machine cannot hold the shard's part of the model.
+absl::Status CheckFits(int64_t elements, compute::OptimizerKind kind) {
+  const int state = compute::StateSlots(kind);
+  const int copies = 2 + state + (state > 0 ? 1 : 0);
+  const double gigabytes = static_cast<double>(elements) * sizeof(float) / 1e9;
+  const double machine =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e9;
+  if (copies * gigabytes <= machine) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("the model does not fit: %.1f GB of parameters x %d (2 versions, %d of optimizer state, %d of "
+                      "gradient) = %.1f GB, "
+                      "but this machine has %.1f GB; use more shards",
+                      gigabytes, copies, state, state > 0 ? 1 : 0, copies * gigabytes, machine));
 }
 
 }  // namespace
@@ -51,8 +73,13 @@ ShardDriver::ShardDriver(ShardIndex index, Incarnation self, bool checksums,
     : index_(index), incarnation_(self), checksums_(checksums), answer_(std::move(answer)), core_(self) {}
 
 std::string ShardDriver::run_id() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return run_id_;
+}
+
+std::string ShardDriver::bound_run_id() const {
+  MutexLock lock(&mutex_);
+  return store_ == nullptr ? "" : run_id_;
 }
 
 template <typename Event>
@@ -81,14 +108,14 @@ void ShardDriver::Perform(WorkList work) {
 // ---- The coordinator ----
 
 void ShardDriver::Welcome(const std::string& run_id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   run_id_ = run_id;
 }
 
 void ShardDriver::Seal(const v1::Seal& seal) {
   Context context;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     StepLocked(core::SealShard{Generation(seal.generation()), Incarnation(seal.incarnation())}, context);
   }
   Perform(std::move(context.work));
@@ -106,9 +133,14 @@ absl::Status ShardDriver::PrepareLocked(const v1::Install& install) {
   if (!layout.ok()) return layout.status();
   std::vector<int64_t> elements;
   for (BlockIndex block : layout->of_shard(index_)) elements.push_back(layout->block(block).elements);
+  if (absl::Status status = CheckFits(layout->elements_of_shard(index_), optimization->optimizer.kind); !status.ok()) {
+    return status;
+  }
+  auto store =
+      std::make_unique<storage::BlockStore>(std::move(elements), optimization->optimizer, optimization->schedule);
   ranks_ = install.workers();
   layout_ = std::make_unique<const BlockLayout>(*std::move(layout));
-  store_ = std::make_unique<storage::BlockStore>(std::move(elements), optimization->optimizer, optimization->schedule);
+  store_ = std::move(store);
   spdlog::info("shard {}: {} blocks, {} parameter bytes", index_.value(), store_->blocks(), store_->parameter_bytes());
   return absl::OkStatus();
 }
@@ -116,7 +148,7 @@ absl::Status ShardDriver::PrepareLocked(const v1::Install& install) {
 void ShardDriver::Install(const v1::Install& install) {
   Context context;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (absl::Status status = PrepareLocked(install); !status.ok()) {
       PlanLocked(core::AnswerInstalled{Generation(install.generation()), std::move(status)}, context);
     } else {
@@ -133,7 +165,7 @@ void ShardDriver::Install(const v1::Install& install) {
 
 v1::ShardReport ShardDriver::Report() {
   v1::ShardReport report;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   report.set_generation(core_.generation().value());
   report.set_next_round(core_.next_round().value());
   report.set_blocks(core_.blocks());
@@ -178,16 +210,17 @@ void ShardDriver::OnFrame(const std::shared_ptr<ExchangeStream>& stream, grpc::B
     case v1::FrameHeader::EMPTY_CONTRIBUTION:
       return OnEmptyContribution(stream, frame.header);
     default:
-      stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
-                     absl::StrCat("expected ATTACH, CONTRIBUTION or EMPTY_CONTRIBUTION from a worker, but ",
-                                  v1::FrameHeader::Kind_Name(frame.header.kind()), " (kind ", frame.header.kind(),
-                                  ") came")});
+      stream->Close(
+          {grpc::StatusCode::INVALID_ARGUMENT,
+           absl::StrCat("expected ATTACH, CONTRIBUTION or EMPTY_CONTRIBUTION from a worker, but ",
+                        v1::FrameHeader::Kind_Name(frame.header.kind()), " (kind ", frame.header.kind(), ") came")});
   }
 }
 
 absl::Status ShardDriver::CheckAttachLocked(const v1::FrameHeader& header) const {
-  if (run_id_.empty() || header.run_id() != run_id_) {
-    return absl::PermissionDeniedError(
+  if (run_id_.empty()) return absl::UnavailableError("this shard has not joined a run yet; try again");
+  if (header.run_id() != run_id_) {
+    return absl::AbortedError(
         absl::StrCat("this shard serves run '", run_id_, "', but the worker belongs to run '", header.run_id(), "'"));
   }
   if (header.connections() == 0 || header.connections() > kMaxConnections ||
@@ -202,7 +235,7 @@ absl::Status ShardDriver::CheckAttachLocked(const v1::FrameHeader& header) const
 void ShardDriver::OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header) {
   Context context{.frame = nullptr, .stream = stream, .work = {}};
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (absl::Status status = CheckAttachLocked(header); !status.ok()) {
       context.work.push_back(Reject{stream, std::move(status)});
     } else {
@@ -227,7 +260,8 @@ void ShardDriver::OnAttach(const std::shared_ptr<ExchangeStream>& stream, const 
   Perform(std::move(context.work));
 }
 
-// The same life of the worker has attached over a newer stream already: this one has broken, and its end is still to come.
+// The same life of the worker has attached over a newer stream already: this one has broken, and its end is still to
+// come.
 bool ShardDriver::IsOvertakenLocked(const ExchangeStream& stream) const {
   const auto at = streams_.find({stream.who_.rank, stream.connection_});
   return at != streams_.end() && at->second->who_ == stream.who_ && at->second->attempt_ > stream.attempt_;
@@ -236,7 +270,7 @@ bool ShardDriver::IsOvertakenLocked(const ExchangeStream& stream) const {
 void ShardDriver::OnStreamClosed(const ExchangeStream& stream) {
   Context context;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!stream.attached_) return;
     const auto at = streams_.find({stream.who_.rank, stream.connection_});
     if (at == streams_.end() || at->second.get() != &stream) return;
@@ -250,7 +284,7 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
   const v1::FrameHeader& header = frame.header;
   Context context{.frame = &frame, .stream = stream, .work = {}};
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!stream->attached_ || layout_ == nullptr) {
       context.work.push_back(Reject{stream, absl::InvalidArgumentError("expected ATTACH before a contribution")});
     }
@@ -269,7 +303,7 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
       if (!status.ok()) {
         context.work.push_back(Reject{stream, std::move(status)});
       } else {
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(&mutex_);
         StepLocked(core::ContributeBlock{.who = stream->who_,
                                          .generation = Generation(header.generation()),
                                          .round = Round(header.round()),
@@ -285,7 +319,7 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
 void ShardDriver::OnEmptyContribution(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header) {
   Context context{.frame = nullptr, .stream = stream, .work = {}};
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!stream->attached_) {
       context.work.push_back(Reject{stream, absl::InvalidArgumentError("expected ATTACH before a contribution")});
     } else {
@@ -368,7 +402,8 @@ void ShardDriver::PlanLocked(const core::SendBlock& effect, Context& context) {
 }
 
 // The last block of a round says that the round is complete: one message less on the path of every round.
-void ShardDriver::PlanLastBlockLocked(const core::SendBlock& block, const core::SendComplete& complete, Context& context) {
+void ShardDriver::PlanLastBlockLocked(const core::SendBlock& block, const core::SendComplete& complete,
+                                      Context& context) {
   v1::FrameHeader header =
       CompleteHeader(complete.generation, complete.version, complete.completed_in, complete.participants);
   SendToLocked(block.to, BlockMessage(std::move(header), block.slot, store_->current(block.slot)), context.work);
@@ -458,7 +493,7 @@ void ShardDriver::Do(Sum& sum) {
   storage::BufferRef result = present ? store_->SumGroup(sum.slot, group) : nullptr;
   Context context;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     group_sums_[sum.slot.value() * ((ranks_ + kGroupSize - 1) / kGroupSize) + sum.group] = std::move(result);
     StepLocked(core::GroupSummed{sum.slot, sum.group}, context);
   }
@@ -482,7 +517,7 @@ void ShardDriver::Do(Reduce& reduce) {
   reduce.payloads.clear();
   Context context;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     store_->Publish(reduce.slot, std::move(block));
     StepLocked(core::BlockReduced{reduce.slot}, context);
   }
@@ -519,36 +554,54 @@ void ShardDriver::NoteCompletedLocked(WorkList& work) {
   if (completed_.size() > kMostRecords) completed_.erase(completed_.begin());
   const Version newest = seen_round_.previous();
   for (WaitingPull& pull : pulls_) {
-    if (pull.version == newest) work.push_back(Served{std::move(pull.stream), SnapshotLocked(newest)});
+    if (pull.version != newest) continue;
+    serving_pulls_.push_back(pull.stream);
+    work.push_back(Served{std::move(pull.stream), SnapshotLocked(newest)});
   }
   std::erase_if(pulls_, [](const WaitingPull& pull) { return pull.stream == nullptr; });
+}
+
+// Readers that wait, and readers that are being served: the latter hold on to blocks.
+size_t ShardDriver::ReadersLocked() {
+  std::erase_if(pulls_, [](const WaitingPull& pull) { return pull.stream->ended(); });
+  std::erase_if(serving_pulls_, [](const std::weak_ptr<PullStream>& pull) {
+    const std::shared_ptr<PullStream> stream = pull.lock();
+    return stream == nullptr || stream->ended();
+  });
+  return pulls_.size() + serving_pulls_.size();
 }
 
 void ShardDriver::Pull(const v1::PullRequest& request, std::shared_ptr<PullStream> stream) {
   const Version version(request.version());
   absl::Status refused;
+  std::optional<uint64_t> gone;  // the newest version, when the one asked for is
   WorkList work;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
+    const size_t readers = ReadersLocked();
     const Round next = core_.next_round();
     const bool newest = version < next && version.next() == next;
     const bool before = version < next && version.next().next() == next && core_.tentative();
-    if (run_id_.empty() || request.run_id() != run_id_) {
+    if (run_id_.empty()) {
+      refused = absl::UnavailableError("this shard has not joined a run yet; try again");
+    } else if (request.run_id() != run_id_) {
       refused = absl::PermissionDeniedError(
           absl::StrCat("this shard serves run '", run_id_, "', not run '", request.run_id(), "'"));
+    } else if (readers >= kMaxReaders) {
+      refused =
+          absl::ResourceExhaustedError(absl::StrCat("this shard already has ", readers, " readers; try again later"));
     } else if (newest || before) {
+      serving_pulls_.push_back(stream);
       work.push_back(Served{stream, SnapshotLocked(version)});
     } else if (version < next) {
       refused = absl::OutOfRangeError(
           absl::StrCat("version ", version.value(), " is gone; the newest here is ", next.value() - 1));
-    } else if (pulls_.size() >= kMaxWaitingPulls) {
-      refused = absl::ResourceExhaustedError(
-          absl::StrCat("this shard already has ", pulls_.size(), " readers that wait for a version; try again later"));
+      gone = next.value() - 1;
     } else {
       pulls_.push_back({version, stream});
     }
   }
-  if (!refused.ok()) stream->Refuse(refused);
+  if (!refused.ok()) stream->Refuse(refused, gone);
   Perform(std::move(work));
 }
 

@@ -22,8 +22,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "common/model.h"
+#include "common/mutex.h"
 #include "common/wire/frame.h"
 #include "common/wire/server_stream.h"
 #include "proto/coordinator.pb.h"
@@ -58,7 +58,10 @@ class PullStream {
   virtual ~PullStream() = default;
   // Queues the frames and then ends the stream. Called once.
   virtual void Serve(std::vector<grpc::ByteBuffer> frames) = 0;
-  virtual void Refuse(const absl::Status& status) = 0;
+  // `newest`: the newest version here, if the reader should ask for a later one.
+  virtual void Refuse(const absl::Status& status, std::optional<uint64_t> newest) = 0;
+  // The reader is gone: nobody waits for an answer.
+  virtual bool ended() = 0;
 };
 
 class ShardDriver {
@@ -67,8 +70,10 @@ class ShardDriver {
   ShardDriver(ShardIndex index, Incarnation self, bool checksums, std::function<void(v1::ShardMessage)> answer);
 
   Incarnation incarnation() const { return incarnation_; }
-  // The run that this life of the shard serves; empty before the first Install.
+  // The run that this life of the shard serves; empty before it has been welcomed.
   std::string run_id() const;
+  // The same, but empty until the shard holds something of the run: till then it can serve another one.
+  std::string bound_run_id() const;
 
   // ---- From the coordinator ----
   void Welcome(const std::string& run_id);
@@ -139,6 +144,7 @@ class ShardDriver {
   void OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
   void OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame);
   void OnEmptyContribution(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
+  size_t ReadersLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsOvertakenLocked(const ExchangeStream& stream) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAttachLocked(const v1::FrameHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -179,7 +185,7 @@ class ShardDriver {
   const bool checksums_;
   const std::function<void(v1::ShardMessage)> answer_;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
   core::ShardCore core_ ABSL_GUARDED_BY(mutex_);
   // Made by the first Install and never replaced; read without the lock once an attached stream proves that they are
@@ -192,6 +198,7 @@ class ShardDriver {
   uint64_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<std::pair<Rank, uint32_t>, std::shared_ptr<ExchangeStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::vector<WaitingPull> pulls_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<PullStream>> serving_pulls_ ABSL_GUARDED_BY(mutex_);  // each holds on to a version's blocks
   Round seen_round_ ABSL_GUARDED_BY(mutex_);                         // core_.next_round() after the last event
   std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);  // not reported yet
 };

@@ -18,7 +18,7 @@ void Buffer::Free::operator()(float* values) const { ::operator delete(values, k
 BufferRef BufferPool::Take(size_t elements) {
   std::unique_ptr<Buffer> buffer;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     auto& idle = idle_[elements];
     if (!idle.empty()) {
       buffer = std::move(idle.back());
@@ -33,7 +33,7 @@ BufferRef BufferPool::Take(size_t elements) {
 
 void BufferPool::Return(std::unique_ptr<Buffer> buffer) {
   const size_t elements = buffer->values().size();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   idle_[elements].push_back(std::move(buffer));
 }
 

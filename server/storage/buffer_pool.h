@@ -15,7 +15,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "absl/types/span.h"
 
 namespace lockstep::storage {
@@ -54,7 +54,7 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   BufferPool() = default;
   void Return(std::unique_ptr<Buffer> buffer);
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   absl::flat_hash_map<size_t, std::vector<std::unique_ptr<Buffer>>> idle_ ABSL_GUARDED_BY(mutex_);  // by elements
 };
 

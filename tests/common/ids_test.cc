@@ -31,7 +31,9 @@ static_assert(BecomesNone<BlockIndex, Slot, Incarnation, Generation, Round>());
 static_assert(BecomesNone<Generation, Incarnation, Round>());
 
 template <class A, class B>
-concept Comparable = requires(A a, B b) { a == b; };
+concept Comparable = requires(A a, B b) {
+  a == b;
+};
 static_assert(Comparable<Rank, Rank> && !Comparable<Rank, ShardIndex> && !Comparable<Rank, uint32_t>);
 static_assert(std::is_same_v<Round, Version>, "round r makes version r");
 

@@ -12,8 +12,8 @@ namespace lockstep {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::ForEachSeed;
+using ::testing::HasSubstr;
 using testing::Random;
 using testing::Uniform;
 
@@ -92,9 +92,9 @@ TEST(CheckSameModelTest, Tensor_Missing_IsNamed) {
 }
 
 TEST(CheckSameModelTest, Tensor_TooMany_IsNamed) {
-  ExpectInvalid(CheckSameModel(ModelOf({{1}}), ModelOf({{1}, {2}})),
-                AllOf(HasSubstr("should have 1 tensors, but has 2"),
-                      HasSubstr("t1 float32[2], is not in the run's model")));
+  ExpectInvalid(
+      CheckSameModel(ModelOf({{1}}), ModelOf({{1}, {2}})),
+      AllOf(HasSubstr("should have 1 tensors, but has 2"), HasSubstr("t1 float32[2], is not in the run's model")));
 }
 
 // ---- BlockLayout ----
@@ -180,8 +180,8 @@ TEST(BlockLayoutTest, Create_Twice_GivesTheSame) {
     const auto one = BlockLayout::Create(model, shards, block_elements);
     const auto other = BlockLayout::Create(model, shards, block_elements);
     ASSERT_TRUE(one.ok() && other.ok());
-    ASSERT_TRUE(std::equal(one->blocks().begin(), one->blocks().end(), other->blocks().begin(), other->blocks().end(),
-                           Same));
+    ASSERT_TRUE(
+        std::equal(one->blocks().begin(), one->blocks().end(), other->blocks().begin(), other->blocks().end(), Same));
   });
 }
 

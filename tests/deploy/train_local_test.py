@@ -16,6 +16,7 @@ import commands
 import defaults
 import options
 from build import Programs
+from holdups import HoldUps
 from metrics import Metrics
 from progress import progress_line, short_number, waiting_for
 from report import report, summary
@@ -80,6 +81,7 @@ class OptionsTest(unittest.TestCase):
         self.assertIn('at least 100ms', self.refused('--lease', 'soon'))
         self.assertIn('at least 100ms', self.refused('--lease', '50ms'))
         self.assertIn('unrecognized', self.refused('--no-such-flag'))
+        self.assertIn('did you mean --dataset?', self.refused('--datset', 'digits'))
 
 
 class RestartPolicyTest(unittest.TestCase):
@@ -127,7 +129,7 @@ class RestartPolicyTest(unittest.TestCase):
 
     def test_describe_names_signals_and_codes(self):
         self.assertEqual(describe(-9), 'was killed by SIGKILL')
-        self.assertIn('another process has its place', describe(77))
+        self.assertIn('its place was taken from it', describe(77))
         self.assertEqual(describe(3), 'ended with code 3')
 
 
@@ -250,6 +252,17 @@ class MetricsTest(unittest.TestCase):
         self.append(self.line(1) + self.line(2) + self.line(1, samples_per_second=300.0))
         self.assertEqual(self.metrics.samples_per_second(), 300.0)
 
+    def test_file_written_anew_is_read_from_its_beginning(self):
+        self.append(self.line(1) + self.line(2) + self.line(3))
+        with tempfile.TemporaryDirectory() as folder:
+            other = os.path.join(folder, 'metrics.jsonl')
+            with open(other, 'w') as file:
+                file.write(self.line(1))
+            os.rename(other, self.file.name)
+        self.metrics.poll()
+        self.assertEqual(self.metrics.last['round'], 1)
+        self.assertEqual(self.metrics.samples_per_second(), 100.0)
+
     def test_missing_file_is_no_round(self):
         metrics = Metrics('/no/such/file')
         metrics.poll()
@@ -268,14 +281,14 @@ class ProgressTest(unittest.TestCase):
             {'rank': 2, 'name': 'worker-2', 'since_seconds': 1.5},
             {'rank': 3, 'name': 'worker-3', 'since_seconds': 8.24},
             {'rank': 1, 'name': 'worker-1', 'since_seconds': 0.01}]}
-        self.assertEqual(waiting_for(status), ['waits for worker-3 (rank 3) and 1 more 8.2 s'])
-        self.assertIn('restarts 2  waits for', progress_line({}, None, status, None, 2))
+        self.assertEqual(waiting_for(status), ['waits 8.2 s for worker-3 (rank 3) and 1 more'])
+        self.assertIn('round 0  waits 8.2 s for', progress_line({}, None, status, None, 2))
 
     def test_nameless_ranks_and_shards(self):
         rank = {'rank': 0, 'name': '', 'since_seconds': 2}
         shard = {'shard': 1, 'name': 'h:1', 'since_seconds': 2}
-        self.assertEqual(waiting_for({'waiting_for': [rank]}), ['waits for rank 0 2.0 s'])
-        self.assertEqual(waiting_for({'waiting_for': [shard]}), ['waits for shard 1 2.0 s'])
+        self.assertEqual(waiting_for({'waiting_for': [rank]}), ['waits 2.0 s for rank 0'])
+        self.assertEqual(waiting_for({'waiting_for': [shard]}), ['waits 2.0 s for shard 1'])
 
     def test_before_the_first_round_the_state_is_shown(self):
         self.assertEqual(progress_line({}, None, {'state': 'waiting_for_workers'}, None, 0),
@@ -284,6 +297,42 @@ class ProgressTest(unittest.TestCase):
 
     def test_short_numbers(self):
         self.assertEqual([short_number(n) for n in (812.4, 48200, 3.1e6)], ['812', '48.2k', '3.1M'])
+
+
+class HoldUpsTest(unittest.TestCase):
+
+    def test_said_once_and_taken_back_once(self):
+        hold_ups = HoldUps()
+
+        def news(*waits):
+            waiting = [{'rank': rank, 'name': f'worker-{rank}', 'since_seconds': seconds, 'reason': 'silent'}
+                       for rank, seconds in waits]
+            status = {'version': 7, 'lease_seconds': 5.0, 'waiting_for': waiting}
+            return hold_ups.news(status, lambda entry: f'kill {entry["rank"]}')
+
+        self.assertEqual(news((2, 4.0)), [])
+        self.assertEqual(news((2, 5.5)), ['worker-2 (rank 2) holds the run up: silent; kill 2'])
+        self.assertEqual(news((2, 6.5), (3, 1.0)), [])
+        self.assertEqual(news(), ['worker-2 (rank 2) no longer holds the run up, after 6 s'])
+        self.assertEqual(news(), [])
+
+    def test_live_workers_are_not_blamed_for_others(self):
+        shard = {'shard': 1, 'name': 'h:1', 'since_seconds': 6.0, 'reason': 'silent'}
+        live = {'rank': 0, 'name': 'worker-0', 'since_seconds': 9.0, 'reason': 'alive'}
+        lost = {'rank': 1, 'name': 'worker-1', 'since_seconds': 7.0, 'reason': 'lost'}
+        workers = [{'rank': 0, 'state': 'active'}, {'rank': 1, 'state': 'lost'}]
+
+        def blamed(*entries):
+            status = {'version': 7, 'lease_seconds': 5.0, 'workers': workers, 'waiting_for': list(entries)}
+            return [line.split(' holds')[0] for line in HoldUps().news(status, lambda entry: 'advice')]
+
+        self.assertEqual(blamed(live, shard), ['shard 1'])
+        self.assertEqual(blamed(live, lost), ['worker-1 (rank 1)'])
+        self.assertEqual(blamed(live), ['worker-0 (rank 0)'])
+
+    def test_loading_data_is_no_hold_up(self):
+        waiting = [{'rank': 0, 'name': '', 'since_seconds': 9.0}]
+        self.assertEqual(HoldUps().news({'version': None, 'lease_seconds': 5.0, 'waiting_for': waiting}, str), [])
 
 
 class ReportTest(unittest.TestCase):

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace lockstep::client {
 
@@ -16,32 +16,32 @@ class LentMemory {
  public:
   // Borrows a piece; false once the memory is closed: then it must not be touched.
   bool TryLend() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (closed_) return false;
     ++lent_;
     return true;
   }
   // Gives a piece back.
   void Return() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     --lent_;
   }
 
   // Nothing is lent from now on. True if nothing is lent now. Does not block.
   bool Close() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     closed_ = true;
     return lent_ == 0;
   }
   // Blocks until every piece is back, for at most `timeout`; says whether it is.
   bool AwaitReturned(absl::Duration timeout) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto returned = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return lent_ == 0; };
     return mutex_.AwaitWithTimeout(absl::Condition(&returned), timeout);
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
   int64_t lent_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -13,7 +13,7 @@ PullGroup::PullGroup(const PullPlan& plan, const std::vector<std::string>& addre
     : plan_(plan), sends_(addresses.size()), silent_(addresses.size()) {
   for (uint32_t s = 0; s < addresses.size(); ++s) {
     const auto begins = [this, s] {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       sends_[s] = true;
       --silent_;
     };
@@ -26,7 +26,7 @@ absl::Status PullGroup::Run(absl::Duration patience) {
   for (auto& pull : pulls_) threads.emplace_back([this, &pull] { RunOne(*pull); });
   WaitUntilAllSend(patience);
   for (std::thread& thread : threads) thread.join();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return status_.ok() ? CheckSameGeneration() : status_;
 }
 
@@ -36,7 +36,7 @@ void PullGroup::RunOne(ShardPull& pull) {
 
 void PullGroup::Fail(absl::Status status) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!status_.ok()) return;
     status_ = std::move(status);
   }
@@ -46,7 +46,7 @@ void PullGroup::Fail(absl::Status status) {
 void PullGroup::WaitUntilAllSend(absl::Duration patience) {
   std::string silent;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto decided = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return silent_ == 0 || !status_.ok(); };
     if (mutex_.AwaitWithTimeout(absl::Condition(&decided), patience)) return;
     silent = SilentLocked();

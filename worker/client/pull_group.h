@@ -8,8 +8,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/mutex.h"
 #include "worker/client/shard_pull.h"
 
 namespace lockstep::client {
@@ -37,7 +37,7 @@ class PullGroup {
 
   const PullPlan& plan_;
   std::vector<std::unique_ptr<ShardPull>> pulls_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::vector<bool> sends_ ABSL_GUARDED_BY(mutex_);  // by shard: has begun to send
   size_t silent_ ABSL_GUARDED_BY(mutex_);            // shards that have not
   absl::Status status_ ABSL_GUARDED_BY(mutex_);      // the first error

@@ -21,11 +21,13 @@ using client::MembershipStream;
 
 constexpr absl::Duration kTick = absl::Milliseconds(50);
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
+constexpr absl::Duration kComplainEvery = absl::Seconds(5);
 constexpr int kHeartbeatsPerLease = 10;
 
 // No other attempt of this process can go better.
 bool IsFinal(const absl::Status& status) {
-  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status);
+  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status) ||
+         absl::IsUnimplemented(status);
 }
 
 std::vector<size_t> Sizes(const auto& spans) {
@@ -42,41 +44,50 @@ Worker::Impl::Impl(JoinOptions options) : options_(std::move(options)), incarnat
 
 Worker::Impl::~Impl() {
   Todo todo;
+  std::shared_ptr<Call> abandoned;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
     FailLocked(absl::CancelledError("the Worker was destroyed"), todo);
+    abandoned = call_;
     if (membership_ != nullptr) membership_->Cancel();
-    for (auto& shard : connections_) {
-      for (Connection& connection : shard) {
-        if (connection.stream != nullptr) connection.stream->Cancel();
-      }
-    }
+    CancelDataLocked();
   }
   Do(std::move(todo));
   timekeeper_.join();
-  absl::MutexLock lock(&mutex_);
-  const auto quiet = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return alive_.empty(); };
-  mutex_.Await(absl::Condition(&quiet));
+  {
+    MutexLock lock(&mutex_);
+    const auto quiet = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return alive_.empty(); };
+    mutex_.Await(absl::Condition(&quiet));
+  }
+  if (abandoned != nullptr) ReclaimMemory(*abandoned);
+}
+
+void Worker::Impl::CancelDataLocked() {
+  for (auto& shard : connections_) {
+    for (Connection& connection : shard) {
+      if (connection.stream != nullptr) connection.stream->Cancel();
+    }
+  }
 }
 
 Rank Worker::Impl::rank() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return Rank(welcome_.rank());
 }
 
 uint32_t Worker::Impl::workers() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return welcome_.workers();
 }
 
 uint32_t Worker::Impl::shards() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return welcome_.shards();
 }
 
 uint64_t Worker::Impl::generation() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return session_ == nullptr ? 0 : session_->generation().value();
 }
 
@@ -91,8 +102,13 @@ void Worker::Impl::KeepTime() {
     Todo todo;
     std::shared_ptr<MembershipStream> beat;
     {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kTick)) return;
+      MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
+                                  welcomed_ ? std::min(kTick, HeartbeatEveryLocked() / 2) : kTick) &&
+          late_delivery_ == nullptr) {
+        return;
+      }
+      todo.deliver = std::exchange(late_delivery_, nullptr);
       const absl::Time now = MonotonicNow();
       const bool over = fatal_.has_value() || left_;
       if (membership_ == nullptr && now >= membership_retry_at_ && !over) OpenMembershipLocked();
@@ -111,6 +127,10 @@ void Worker::Impl::KeepTime() {
       v1::WorkerMessage message;
       message.mutable_heartbeat();
       beat->Send(std::move(message));
+    }
+    if (const std::shared_ptr<Call> late = std::exchange(todo.deliver, nullptr)) {
+      ReclaimMemory(*late);
+      Deliver(*late);
     }
     Do(std::move(todo));
   }
@@ -142,10 +162,11 @@ void Worker::Impl::OpenMembershipLocked() {
 }
 
 absl::Status Worker::Impl::Join() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto settled = [this]()
                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return welcomed_ || left_ || fatal_.has_value(); };
   if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), options_.timeout)) {
+    if (absl::IsResourceExhausted(membership_status_)) return membership_status_;
     return absl::UnavailableError(
         absl::StrCat("got no place in the run from the coordinator at ", options_.coordinator, " within ",
                      absl::FormatDuration(options_.timeout), ": ",
@@ -160,7 +181,7 @@ absl::Status Worker::Impl::Join() {
 void Worker::Impl::OnCommand(const v1::WorkerCommand& command) {
   Todo todo;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (command.has_welcome()) OnWelcomeLocked(command.welcome());
     if (command.has_announce()) OnAnnounceLocked(command.announce(), todo);
     if (command.has_left()) left_ = true;
@@ -179,7 +200,7 @@ void Worker::Impl::OnMembershipClosed(const MembershipStream& stream, const grpc
   const absl::Status status = wire::FromGrpc(grpc_status);
   Todo todo;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (membership_.get() == &stream) {
       membership_.reset();
       next_heartbeat_ = absl::InfiniteFuture();
@@ -187,7 +208,18 @@ void Worker::Impl::OnMembershipClosed(const MembershipStream& stream, const grpc
     }
     if (!status.ok() && !stopping_ && !left_) {
       membership_status_ = status;
-      if (IsFinal(status)) FailLocked(status, todo);
+      if (absl::IsUnimplemented(status)) {
+        FailLocked(absl::InvalidArgumentError(absl::StrCat("no coordinator answers at ", options_.coordinator,
+                                                           ": expected the address of the lockstep-server with "
+                                                           "--shard-index 0")),
+                   todo);
+      } else if (IsFinal(status)) {
+        FailLocked(status, todo);
+      } else if (MonotonicNow() >= membership_quiet_until_) {
+        membership_quiet_until_ = MonotonicNow() + kComplainEvery;
+        spdlog::warn("no place at the coordinator {} now: {}; trying again", options_.coordinator,
+                     std::string(status.message()));
+      }
     }
   }
   Do(std::move(todo));
@@ -196,16 +228,16 @@ void Worker::Impl::OnMembershipClosed(const MembershipStream& stream, const grpc
 
 // The last thing that a stream's thread does here: afterwards the Impl may be gone.
 void Worker::Impl::Forget(const void* stream) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   alive_.erase(stream);
 }
 
 absl::Status Worker::Impl::Leave(absl::Duration timeout) {
   std::shared_ptr<MembershipStream> stream;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (fatal_) return *fatal_;
-    if (call_ != nullptr) return absl::FailedPreconditionError("Leave: a call is under way; Wait for it first");
+    if (CallUnderWayLocked()) return absl::FailedPreconditionError("Leave: a call is under way; Wait for it first");
     leaving_ = true;
     stream = membership_;
   }
@@ -214,7 +246,7 @@ absl::Status Worker::Impl::Leave(absl::Duration timeout) {
     message.mutable_leave();
     stream->Send(std::move(message));
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return left_ || fatal_.has_value(); };
   if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout)) {
     return absl::DeadlineExceededError(absl::StrCat("Leave: the coordinator at ", options_.coordinator,
@@ -252,6 +284,9 @@ void Worker::Impl::OnAnnounceLocked(const v1::Announce& announce, Todo& todo) {
     return FailLocked(absl::InternalError("the coordinator announced a generation without shards or blocks"), todo);
   }
   announce_ = announce;
+  if (session_ != nullptr && connections_.size() != static_cast<size_t>(announce.shard_addresses_size())) {
+    return FailLocked(absl::InternalError("the number of shards of a run cannot change"), todo);
+  }
   if (session_ == nullptr) {
     if (absl::Status status = MakeSessionLocked(announce); !status.ok()) return FailLocked(status, todo);
   }
@@ -280,7 +315,7 @@ void Worker::Impl::OnDataClosed(const DataStream& stream, const grpc::Status& gr
   const absl::Status status = wire::FromGrpc(grpc_status);
   Todo todo;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     Connection& connection = connections_[stream.shard().value()][stream.connection()];
     if (connection.stream.get() == &stream) {
       connection.stream.reset();
@@ -294,7 +329,7 @@ void Worker::Impl::OnDataClosed(const DataStream& stream, const grpc::Status& gr
 }
 
 void Worker::Impl::NoteDataClosedLocked(const DataStream& stream, const absl::Status& status, Todo& todo) {
-  if (absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status)) {
+  if (IsFinal(status) || absl::IsResourceExhausted(status)) {
     FailLocked(absl::Status(status.code(),
                             absl::StrCat("shard ", stream.shard().value(), ": ", std::string(status.message()))),
                todo);
@@ -334,7 +369,7 @@ void Worker::Impl::OnParameters(DataStream& stream, wire::Frame& frame) {
   Todo todo;
   std::shared_ptr<Call> call;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     store_block_ = false;
     StepLocked(client::ParametersArrived{stream.shard(), generation, version, block.slot}, todo);
     if (store_block_) call = call_;
@@ -349,7 +384,7 @@ void Worker::Impl::OnParameters(DataStream& stream, wire::Frame& frame) {
     frame.payload.clear();
   }
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (store) StepLocked(client::BlockStored{stream.shard(), generation, version, block.slot}, todo);
     if (header.completed_in() > 0) StepCompleteLocked(stream.shard(), header, todo);
   }
@@ -359,7 +394,7 @@ void Worker::Impl::OnParameters(DataStream& stream, wire::Frame& frame) {
 void Worker::Impl::OnComplete(const DataStream& stream, const v1::FrameHeader& header) {
   Todo todo;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     StepCompleteLocked(stream.shard(), header, todo);
   }
   Do(std::move(todo));
@@ -416,6 +451,7 @@ std::function<std::optional<grpc::ByteBuffer>()> Worker::Impl::BlockMakerLocked(
     const grpc::Slice payload = wire::Lend(
         values.data(), values.size() * sizeof(float),
         [](void* held) {
+          TsanAcquireFromGrpc();
           auto* lender = static_cast<std::shared_ptr<client::LentMemory>*>(held);
           (*lender)->Return();
           delete lender;
@@ -492,24 +528,22 @@ void Worker::Impl::FailLocked(const absl::Status& status, Todo& todo) {
 void Worker::Impl::SettleLocked(absl::StatusOr<RoundResult> result, Todo& todo) {
   if (call_ == nullptr || call_->result) return;
   call_->result = std::move(result);
-  if (call_->done != nullptr && !call_->delivered) {
-    call_->delivered = true;
-    todo.deliver = call_;
-  }
+  if (call_->done != nullptr) todo.deliver = call_;
 }
 
 void Worker::Impl::Do(Todo todo) {
   for (const auto& stream : todo.flush) stream->Flush();
   if (todo.deliver == nullptr) return;
-  ReclaimMemory(*todo.deliver);
-  {
-    absl::MutexLock lock(&mutex_);
-    if (call_ == todo.deliver) call_.reset();
-  }
-  Deliver(*todo.deliver);
+  if (todo.deliver->memory->Close()) return Deliver(*todo.deliver);
+  MutexLock lock(&mutex_);
+  late_delivery_ = std::move(todo.deliver);  // this is a thread of gRPC's, which must not wait
 }
 
-void Worker::Impl::Deliver(Call& call) { call.done(*call.result); }
+void Worker::Impl::Deliver(Call& call) {
+  call.done(*call.result);
+  MutexLock lock(&mutex_);
+  call.delivered = true;
+}
 
 // Waits until nobody uses the caller's memory any more. Normally that is so already: the result proves that every byte
 // has arrived. A connection that still holds on to some (a paused shard, a contribution that was sent twice) is ended.
@@ -518,12 +552,8 @@ void Worker::Impl::ReclaimMemory(Call& call) {
   constexpr absl::Duration kPatience = absl::Milliseconds(200);
   if (call.memory->AwaitReturned(kPatience)) return;
   {
-    absl::MutexLock lock(&mutex_);
-    for (auto& shard : connections_) {
-      for (Connection& connection : shard) {
-        if (connection.stream != nullptr) connection.stream->Cancel();
-      }
-    }
+    MutexLock lock(&mutex_);
+    CancelDataLocked();
   }
   call.memory->AwaitReturned(absl::InfiniteDuration());
 }
@@ -533,9 +563,11 @@ void Worker::Impl::ReclaimMemory(Call& call) {
 absl::Status Worker::Impl::CheckReadyLocked() const {
   if (fatal_) return *fatal_;
   if (leaving_) return absl::FailedPreconditionError("this worker has left the run");
-  if (call_ != nullptr) return absl::FailedPreconditionError("a call is under way; Wait for it first");
+  if (CallUnderWayLocked()) return absl::FailedPreconditionError("a call is under way; Wait for it first");
   return absl::OkStatus();
 }
+
+bool Worker::Impl::CallUnderWayLocked() const { return call_ != nullptr && !call_->delivered; }
 
 absl::Status Worker::Impl::CheckSizes(const char* what, const std::vector<size_t>& sizes) const {
   if (sizes.size() != model_->tensors.size()) {
@@ -555,7 +587,7 @@ absl::Status Worker::Impl::StartDefine(const ModelSpec& model, ParameterSpans pa
   if (absl::Status status = Validate(model); !status.ok()) return status;
   std::shared_ptr<MembershipStream> stream;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (absl::Status status = CheckReadyLocked(); !status.ok()) return status;
     if (model_) return absl::FailedPreconditionError("Define: this worker has defined its model already");
     model_ = model;
@@ -586,7 +618,7 @@ absl::Status Worker::Impl::StartPushPull(GradientSpans gradients, float weight, 
   }
   Todo todo;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (absl::Status status = CheckReadyLocked(); !status.ok()) return status;
     if (session_ == nullptr || session_->next() == Round(0)) {
       return absl::FailedPreconditionError("PushPull: Define the model first");
@@ -610,7 +642,7 @@ absl::Status Worker::Impl::StartPushPull(GradientSpans gradients, float weight, 
 absl::Status Worker::Impl::DeadlineError(absl::Duration timeout) {
   std::string what;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     what = session_ == nullptr ? "the run has not started"
                                : absl::StrCat("round ", session_->target().value(), " is not complete on ",
                                               session_->AwaitedFrom().size(), " of ", connections_.size(), " shards");
@@ -628,15 +660,15 @@ absl::Status Worker::Impl::DeadlineError(absl::Duration timeout) {
 absl::StatusOr<RoundResult> Worker::Impl::Wait(absl::Duration timeout) {
   std::shared_ptr<Call> call;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     call = call_;
     if (call == nullptr) return fatal_ ? *fatal_ : absl::FailedPreconditionError("Wait: no call is under way");
-    mutex_.AwaitWithTimeout(absl::Condition(
-                                +[](Call* c) { return c->result.has_value(); }, call.get()),
-                            timeout);
-    if (call->result && !call->delivered && call_ == call) call_.reset();
+    const auto over = +[](Call* c) { return c->done == nullptr ? c->result.has_value() : c->delivered; };
+    const bool finished = mutex_.AwaitWithTimeout(absl::Condition(over, call.get()), timeout);
+    if (!finished) call = nullptr;
+    if (finished && call_ == call) call_.reset();
   }
-  if (!call->result) return DeadlineError(timeout);
+  if (call == nullptr) return DeadlineError(timeout);
   ReclaimMemory(*call);
   return *call->result;
 }

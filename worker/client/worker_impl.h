@@ -16,8 +16,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
 #include "common/model.h"
+#include "common/mutex.h"
 #include "common/wire/frame.h"
 #include "worker/client/lent_memory.h"
 #include "worker/client/session.h"
@@ -64,15 +64,15 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
     uint64_t attempts = 0;
     // The contribution's blocks that go over this connection: sent as earlier ones come back as parameters, so that no
     // worker runs ahead of the others by more than its credit.
-    v1::FrameHeader header;          // what their headers have in common
-    size_t next_slot = SIZE_MAX;     // the first that has not been sent
+    v1::FrameHeader header;       // what their headers have in common
+    size_t next_slot = SIZE_MAX;  // the first that has not been sent
     absl::flat_hash_set<Slot> under_way;
     uint64_t under_way_bytes = 0;
   };
   // What an event leaves to be done without the lock.
   struct Todo {
     std::vector<std::shared_ptr<client::DataStream>> flush;
-    std::shared_ptr<Call> deliver;
+    std::shared_ptr<Call> deliver;  // its `done` is to be called
   };
 
   // Streams.
@@ -81,6 +81,7 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   void OnData(client::DataStream& stream, grpc::ByteBuffer& message) override;
   void OnDataClosed(const client::DataStream& stream, const grpc::Status& status) override;
 
+  void CancelDataLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteDataClosedLocked(const client::DataStream& stream, const absl::Status& status, Todo& todo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const void* stream);
@@ -112,11 +113,12 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   void Do(Todo todo);
 
   // Calls.
+  bool CallUnderWayLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckSizes(const char* what, const std::vector<size_t>& sizes) const;
   absl::Status DeadlineError(absl::Duration timeout);
   void ReclaimMemory(Call& call);
-  static void Deliver(Call& call);
+  void Deliver(Call& call);
 
   // Time.
   void KeepTime();
@@ -125,12 +127,13 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   const JoinOptions options_;
   const Incarnation incarnation_;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   // Membership.
   std::shared_ptr<client::MembershipStream> membership_ ABSL_GUARDED_BY(mutex_);
   uint64_t membership_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time membership_retry_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  absl::Time membership_quiet_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of complaints
   absl::Status membership_status_ ABSL_GUARDED_BY(mutex_);  // of the newest attempt that failed
   bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
   bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
@@ -145,6 +148,8 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   std::unique_ptr<client::SessionCore> session_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::vector<Connection>> connections_ ABSL_GUARDED_BY(mutex_);  // [shard][connection]
   std::shared_ptr<Call> call_ ABSL_GUARDED_BY(mutex_);
+  // To be delivered by the timekeeper, since gRPC still holds on to some of the caller's memory.
+  std::shared_ptr<Call> late_delivery_ ABSL_GUARDED_BY(mutex_);
   bool store_block_ ABSL_GUARDED_BY(mutex_) = false;  // the step that was just taken asked for it
   // Streams that may still call back.
   absl::flat_hash_set<const void*> alive_ ABSL_GUARDED_BY(mutex_);

@@ -19,6 +19,9 @@ class TensorBuffer {
   Tensors write() const { return spans_; }
   ConstTensors read() const { return const_spans_; }
 
+  // All tensors, one after another.
+  absl::Span<float> values() { return absl::MakeSpan(values_); }
+
  private:
   std::vector<float> values_;
   std::vector<absl::Span<float>> spans_;

@@ -13,9 +13,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/mutex.h"
 #include "common/wire/channel.h"
 #include "common/wire/client_stream.h"
 #include "common/wire/server_stream.h"
@@ -42,39 +42,40 @@ std::string Text(const grpc::ByteBuffer& message) {
 class Journal {
  public:
   void Add(std::string text) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     texts_.push_back(std::move(text));
   }
   void Close(grpc::Status status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     ++closed_;
     status_ = std::move(status);
   }
   std::vector<std::string> texts() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return texts_;
   }
   int closed() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return closed_;
   }
   grpc::Status status() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return status_;
   }
   bool AwaitClosed() const {
-    absl::MutexLock lock(&mutex_);
-    return mutex_.AwaitWithTimeout(
-        absl::Condition(+[](const int* closed) { return *closed > 0; }, &closed_), kPatience);
+    MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(
+                                       +[](const int* closed) { return *closed > 0; }, &closed_),
+                                   kPatience);
   }
   bool AwaitTexts(size_t count) const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto there = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return texts_.size() >= count; };
     return mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience);
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<std::string> texts_ ABSL_GUARDED_BY(mutex_);
   int closed_ ABSL_GUARDED_BY(mutex_) = 0;
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -140,7 +141,7 @@ class StreamTest : public ::testing::Test, public grpc::CallbackGenericService {
     return stream;
   }
   std::weak_ptr<TestServerStream> last() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return last_;
   }
 
@@ -151,7 +152,7 @@ class StreamTest : public ::testing::Test, public grpc::CallbackGenericService {
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
     auto stream = std::make_shared<TestServerStream>(at_server_, handler_);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       last_ = stream;
     }
     return stream->Open();
@@ -160,7 +161,7 @@ class StreamTest : public ::testing::Test, public grpc::CallbackGenericService {
   TestServerStream::Handler handler_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::weak_ptr<TestServerStream> last_ ABSL_GUARDED_BY(mutex_);
 };
 

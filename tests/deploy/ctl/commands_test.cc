@@ -40,22 +40,19 @@ class FakeShard : public v1::Control::Service {
     status_ = status;
   }
 
-  grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*,
-                         v1::Status* reply) override {
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*, v1::Status* reply) override {
     absl::MutexLock lock(&mutex_);
     *reply = status_;
     return grpc::Status::OK;
   }
 
-  grpc::Status Evict(grpc::ServerContext*, const v1::EvictRequest* request,
-                     v1::EvictReply* reply) override {
+  grpc::Status Evict(grpc::ServerContext*, const v1::EvictRequest* request, v1::EvictReply* reply) override {
     if (request->rank() != 3) return {grpc::StatusCode::NOT_FOUND, "nobody holds the rank"};
     reply->set_name("worker-3");
     return grpc::Status::OK;
   }
 
-  grpc::Status GetHealth(grpc::ServerContext*, const v1::HealthRequest*,
-                         v1::HealthReply* reply) override {
+  grpc::Status GetHealth(grpc::ServerContext*, const v1::HealthRequest*, v1::HealthReply* reply) override {
     reply->set_live(true);
     reply->set_message("has no place in the run yet");
     return grpc::Status::OK;
@@ -93,8 +90,7 @@ class FakeListener {
 
  private:
   void Answer(const std::string& answer) {
-    for (int peer = accept(socket_, nullptr, nullptr); peer >= 0;
-         peer = accept(socket_, nullptr, nullptr)) {
+    for (int peer = accept(socket_, nullptr, nullptr); peer >= 0; peer = accept(socket_, nullptr, nullptr)) {
       (void)!write(peer, answer.data(), answer.size());
       close(peer);
     }
@@ -256,10 +252,15 @@ TEST(Unreachable, OtherGrpcService_IsNoShard) {
   EXPECT_THAT(outcome.err, HasSubstr("it is not a Lockstep shard"));
 }
 
+TEST(ExplainFailure, ShardThatShutsDown_IsUnreachable) {
+  const absl::Status status = ExplainFailure("h:1", {grpc::StatusCode::CANCELLED, "CANCELLED"}, absl::Seconds(1));
+  EXPECT_EQ(ExitCodeFor(status), kUnreachable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("h:1 ended while it was asked"));
+}
+
 TEST(ExplainFailure, ShardWithoutCoordinator_IsQuoted) {
   const absl::Status status = ExplainFailure(
-      "h:1", {grpc::StatusCode::UNAVAILABLE, "the coordinator at a:2 does not answer"},
-      absl::Seconds(1));
+      "h:1", {grpc::StatusCode::UNAVAILABLE, "the coordinator at a:2 does not answer"}, absl::Seconds(1));
   EXPECT_EQ(status.message(), "h:1 answered: the coordinator at a:2 does not answer");
 }
 

@@ -23,8 +23,8 @@ TEST(CheckHostPort, GoodAddresses_AreTaken) {
 }
 
 TEST(CheckHostPort, BadAddresses_AreExplained) {
-  for (const char* address : {"", "host", ":7000", "host:", "host:0", "host:65536", "host:7x",
-                              "::1:7000", "a b:7000", "http://host:7000"}) {
+  for (const char* address :
+       {"", "host", ":7000", "host:", "host:0", "host:65536", "host:7x", "::1:7000", "a b:7000", "http://host:7000"}) {
     const absl::Status status = CheckHostPort(address);
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << address;
     EXPECT_TRUE(absl::StrContains(status.message(), "HOST:PORT")) << status;

@@ -67,21 +67,20 @@ TEST_F(OptionsTest, FingerprintOfAFile_NeedsNoEndpoint) {
 TEST_F(OptionsTest, Help_IsFine) { EXPECT_EQ(Bad({"--help"}), kFine); }
 
 TEST_F(OptionsTest, WrongUsage_Exits64) {
-  const std::vector<std::vector<const char*>> wrong = {
-      {"--endpoint", "h:1"},
-      {"--endpoint", "h:1", "frobnicate"},
-      {"--endpoint", "h:1", "status", "--no-such-flag"},
-      {"--endpoint", "h:1", "status", "-o", "yaml"},
-      {"--endpoint", "h:1", "status", "--timeout", "soon"},
-      {"--endpoint", "h:1", "status", "--timeout", "-3s"},
-      {"--endpoint", "h:1", "wait"},
-      {"--endpoint", "h:1", "wait", "--version", "x"},
-      {"--endpoint", "h:1", "evict"},
-      {"--endpoint", "h:1", "evict", "-1"},
-      {"--endpoint", "h:1", "health", "--live", "--ready"},
-      {"--endpoint", "h:1", "fingerprint", "--file", "/no/such/file"},
-      {"--endpoint", "nonsense", "status"},
-      {"status"}};
+  const std::vector<std::vector<const char*>> wrong = {{"--endpoint", "h:1"},
+                                                       {"--endpoint", "h:1", "frobnicate"},
+                                                       {"--endpoint", "h:1", "status", "--no-such-flag"},
+                                                       {"--endpoint", "h:1", "status", "-o", "yaml"},
+                                                       {"--endpoint", "h:1", "status", "--timeout", "soon"},
+                                                       {"--endpoint", "h:1", "status", "--timeout", "-3s"},
+                                                       {"--endpoint", "h:1", "wait"},
+                                                       {"--endpoint", "h:1", "wait", "--version", "x"},
+                                                       {"--endpoint", "h:1", "evict"},
+                                                       {"--endpoint", "h:1", "evict", "-1"},
+                                                       {"--endpoint", "h:1", "health", "--live", "--ready"},
+                                                       {"--endpoint", "h:1", "fingerprint", "--file", "/no/such/file"},
+                                                       {"--endpoint", "nonsense", "status"},
+                                                       {"status"}};
   for (const auto& arguments : wrong) EXPECT_EQ(Bad(arguments), kUsage) << arguments.back();
 }
 

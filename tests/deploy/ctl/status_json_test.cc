@@ -37,9 +37,7 @@ TEST(StatusJson, Straggler_IsWaitedFor) {
                             {"shard": 1, "missing_blocks": 3, "blocks": 12}])"));
 }
 
-TEST(StatusJson, RankZero_IsStillARank) {
-  EXPECT_EQ(StatusJson(StragglerRun(4, 2, 0))["waiting_for"][0]["rank"], 0);
-}
+TEST(StatusJson, RankZero_IsStillARank) { EXPECT_EQ(StatusJson(StragglerRun(4, 2, 0))["waiting_for"][0]["rank"], 0); }
 
 TEST(StatusJson, AbsentShards_AreWaitedForByShard) {
   const Json json = StatusJson(AbsentShardsRun(4, 2));
@@ -64,9 +62,7 @@ TEST(Dump, NumbersThatAreNone_AreStillJson) {
   EXPECT_TRUE(Json::parse(Dump(StatusJson(status), 2))["uptime_seconds"].is_null());
 }
 
-TEST(Dump, NoIndent_IsOneLine) {
-  EXPECT_EQ(Dump(StatusJson(WorstRun(16, 4)), -1).find('\n'), std::string::npos);
-}
+TEST(Dump, NoIndent_IsOneLine) { EXPECT_EQ(Dump(StatusJson(WorstRun(16, 4)), -1).find('\n'), std::string::npos); }
 
 }  // namespace
 }  // namespace lockstep::ctl

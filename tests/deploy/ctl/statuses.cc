@@ -7,8 +7,7 @@ namespace {
 
 constexpr uint32_t kBlocks = 12;
 
-void AddMissing(google::protobuf::RepeatedPtrField<v1::MissingOnShard>* missing, uint32_t shard,
-                uint32_t count) {
+void AddMissing(google::protobuf::RepeatedPtrField<v1::MissingOnShard>* missing, uint32_t shard, uint32_t count) {
   v1::MissingOnShard* m = missing->Add();
   m->set_shard(shard);
   m->set_missing_blocks(count);
@@ -63,8 +62,8 @@ void AddModel(v1::Status& status) {
   status.mutable_optimizer()->set_lr(0.001);
 }
 
-v1::WaitingFor* WaitForRank(v1::Status& status, uint32_t rank, const std::string& name,
-                            double since, const std::string& reason) {
+v1::WaitingFor* WaitForRank(v1::Status& status, uint32_t rank, const std::string& name, double since,
+                            const std::string& reason) {
   v1::WaitingFor* waiting = status.add_waiting_for();
   waiting->set_rank(rank);
   waiting->set_name(name);

@@ -16,9 +16,7 @@ TEST(JudgeWait, ReachedVersion_IsComplete) {
   EXPECT_EQ(JudgeWait(DoneRun(4, 2), 117), WaitVerdict::kComplete);
 }
 
-TEST(JudgeWait, LaterVersion_IsNotYet) {
-  EXPECT_EQ(JudgeWait(HealthyRun(4, 2), 118), WaitVerdict::kNotYet);
-}
+TEST(JudgeWait, LaterVersion_IsNotYet) { EXPECT_EQ(JudgeWait(HealthyRun(4, 2), 118), WaitVerdict::kNotYet); }
 
 TEST(JudgeWait, RunWithoutVersion_HasNotEvenVersionZero) {
   EXPECT_EQ(JudgeWait(FreshRun(4, 2), 0), WaitVerdict::kNotYet);

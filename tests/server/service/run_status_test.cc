@@ -153,7 +153,7 @@ TEST_F(RunStatusTest, Generation_Changing_NamesTheShardThatHasNotAnswered) {
   EXPECT_EQ(status.state(), v1::Status::CHANGING_GENERATION);
   EXPECT_FALSE(status.healthy());
   EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 1 s: has not answered the change to generation 1"));
-  EXPECT_EQ(status.summary(), "changing to generation 1, waiting for shard 1");
+  EXPECT_EQ(status.summary(), "changing to generation 1, waits for shard 1 since 1 s: has not answered the change to generation 1");
 }
 
 TEST_F(RunStatusTest, Training_InItsCourse_WaitsForNobody) {
@@ -167,7 +167,7 @@ TEST_F(RunStatusTest, Training_InItsCourse_WaitsForNobody) {
   EXPECT_EQ(status.generation(), 1u);
   EXPECT_EQ(status.round(), 8u) << "of the shard that is behind";
   EXPECT_EQ(status.version(), 7u) << "complete on every shard";
-  EXPECT_EQ(status.summary(), "training, round 8");
+  EXPECT_EQ(status.summary(), "round 8 is under way");
   EXPECT_THAT(Waits(status), ElementsAre());
   EXPECT_EQ(status.shards(1).version(), 8u);
   EXPECT_EQ(status.lease_seconds(), 5);
@@ -188,7 +188,7 @@ TEST_F(RunStatusTest, Straggler_OnOneShard_IsNamedWithWhatIsMissing) {
   EXPECT_THAT(Waits(status),
               ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
   EXPECT_TRUE(status.healthy()) << "not longer than the lease";
-  EXPECT_EQ(status.summary(), "training, round 8, waiting for rank 1");
+  EXPECT_EQ(status.summary(), "round 8 is under way, waits for worker-1 (rank 1) since 2 s: alive, but round 8 lacks its contribution");
   PassAlive(absl::Seconds(1));
   Report(1, 8, {0, 3}, 5.5);
   EXPECT_FALSE(Describe().healthy());
@@ -219,7 +219,7 @@ TEST_F(RunStatusTest, Worker_Silent_IsNamedBeforeItIsLost) {
   const v1::Status status = Describe();
   EXPECT_EQ(status.workers(0).state(), v1::WorkerStatus::ACTIVE);
   EXPECT_EQ(status.workers(1).state(), v1::WorkerStatus::SILENT);
-  EXPECT_THAT(Waits(status), ElementsAre("rank 1 worker-1 2.5 s: silent: no heartbeat for 2.5 s; 4/4 on shard 0; 4/4 "
+  EXPECT_THAT(Waits(status), ElementsAre("rank 1 worker-1 2.5 s: silent: no heartbeat; 4/4 on shard 0; 4/4 "
                                          "on shard 1"));
 }
 
@@ -255,7 +255,7 @@ TEST_F(RunStatusTest, Shard_Silent_IsNamed) {
   EXPECT_EQ(status.shards(0).state(), v1::ShardStatus::UP);
   EXPECT_EQ(status.shards(1).state(), v1::ShardStatus::SILENT);
   EXPECT_EQ(status.shards(1).report_age_seconds(), 3);
-  EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 3 s: silent: no report for 3 s"));
+  EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 3 s: silent: no report"));
 }
 
 TEST_F(RunStatusTest, Waits_Several_AreSortedByTheLongest) {

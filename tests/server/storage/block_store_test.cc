@@ -26,8 +26,8 @@ using testing::Uniform;
 
 using Values = std::vector<float>;
 
-const std::vector<OptimizerKind> kKinds = {OptimizerKind::kAggregate, OptimizerKind::kSgd,   OptimizerKind::kMomentum,
-                                           OptimizerKind::kNesterov,  OptimizerKind::kAdam,  OptimizerKind::kAdamW,
+const std::vector<OptimizerKind> kKinds = {OptimizerKind::kAggregate, OptimizerKind::kSgd,  OptimizerKind::kMomentum,
+                                           OptimizerKind::kNesterov,  OptimizerKind::kAdam, OptimizerKind::kAdamW,
                                            OptimizerKind::kAdagrad};
 
 compute::OptimizerOptions OptionsOf(OptimizerKind kind) {
@@ -257,9 +257,8 @@ TEST_P(EveryOptimizerTest, Ranks_MoreThanEight_GroupedEqualsUngrouped) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizerTest, ::testing::ValuesIn(kKinds), [](const auto& kind) {
-  return std::string(compute::OptimizerKindName(kind.param));
-});
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizerTest, ::testing::ValuesIn(kKinds),
+                         [](const auto& kind) { return std::string(compute::OptimizerKindName(kind.param)); });
 
 // ---- Memory ----
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "worker/trainer/sampler.h"
 
@@ -13,7 +14,7 @@ class Optimizer {
   Optimizer(const TrainingOptions& options, size_t size)
       : options_(options), first_(size), second_(options.adam ? size : 0) {}
 
-  void Step(uint64_t round, const std::vector<float>& gradient, std::vector<float>& parameters) {
+  void Step(uint64_t round, const std::vector<float>& gradient, absl::Span<float> parameters) {
     const float lr = LearningRate(round);
     options_.adam ? StepAdam(round, lr, gradient, parameters) : StepMomentum(lr, gradient, parameters);
   }
@@ -25,14 +26,14 @@ class Optimizer {
     return static_cast<float>(options_.lr * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
   }
 
-  void StepMomentum(float lr, const std::vector<float>& gradient, std::vector<float>& parameters) {
+  void StepMomentum(float lr, const std::vector<float>& gradient, absl::Span<float> parameters) {
     for (size_t i = 0; i < gradient.size(); ++i) {
       first_[i] = options_.momentum * first_[i] + gradient[i];
       parameters[i] -= lr * first_[i];
     }
   }
 
-  void StepAdam(uint64_t round, float lr, const std::vector<float>& gradient, std::vector<float>& parameters) {
+  void StepAdam(uint64_t round, float lr, const std::vector<float>& gradient, absl::Span<float> parameters) {
     const double steps = static_cast<double>(round);
     const float step = static_cast<float>(lr / (1 - std::pow(0.9, steps)));
     const float correction = static_cast<float>(std::sqrt(1 - std::pow(0.999, steps)));
@@ -79,7 +80,7 @@ class GradientOfRound {
   Model& model_;
   const Split& train_;
   SamplerOptions sampler_;
-  TensorStorage gradient_;
+  TensorBuffer gradient_;
   std::vector<uint32_t> indices_;
   std::vector<float> x_;
   std::vector<int32_t> labels_;
@@ -87,19 +88,7 @@ class GradientOfRound {
 
 }  // namespace
 
-TensorStorage::TensorStorage(const Model& model) {
-  size_t total = 0;
-  for (const TensorSpec& tensor : model.tensors()) total += tensor.elements();
-  values_.resize(total);
-  float* next = values_.data();
-  for (const TensorSpec& tensor : model.tensors()) {
-    spans_.emplace_back(next, tensor.elements());
-    const_spans_.emplace_back(next, tensor.elements());
-    next += tensor.elements();
-  }
-}
-
-double TrainLocally(Model& model, const Split& train, const TrainingOptions& options, TensorStorage& parameters,
+double TrainLocally(Model& model, const Split& train, const TrainingOptions& options, TensorBuffer& parameters,
                     Observer* observer) {
   model.Initialize(options.seed, parameters.write());
   GradientOfRound gradient(model, train, options);

@@ -4,29 +4,12 @@
 #define TESTS_WORKER_TRAINER_LOCAL_TRAINING_H_
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/model.h"
+#include "worker/trainer/tensor_buffer.h"
 
 namespace lockstep::trainer {
-
-// The tensors of a model, in memory of their own.
-class TensorStorage {
- public:
-  explicit TensorStorage(const Model& model);
-  TensorStorage(const TensorStorage&) = delete;
-
-  ConstTensors read() const { return const_spans_; }
-  Tensors write() { return absl::MakeConstSpan(spans_); }
-  std::vector<float>& values() { return values_; }  // All tensors, one after another.
-
- private:
-  std::vector<float> values_;
-  std::vector<absl::Span<float>> spans_;
-  std::vector<absl::Span<const float>> const_spans_;
-};
 
 // momentum: buf = mu * buf + g, p -= lr * buf (mu = 0: plain SGD).
 // adam:     m and v with beta 0.9 and 0.999, epsilon 1e-8, both corrected for bias.
@@ -49,7 +32,7 @@ class Observer {
 };
 
 // Initializes `parameters` and trains them for options.rounds. Returns the last round's loss.
-double TrainLocally(Model& model, const Split& train, const TrainingOptions& options, TensorStorage& parameters,
+double TrainLocally(Model& model, const Split& train, const TrainingOptions& options, TensorBuffer& parameters,
                     Observer* observer = nullptr);
 
 }  // namespace lockstep::trainer

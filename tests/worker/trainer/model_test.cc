@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -46,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Models, ModelTest, testing::Values("softmax", "mlp"),
 TEST_P(ModelTest, Gradient_EqualsFiniteDifferences) {
   const auto model = Make(GetParam());
   const Split split = RandomSplit(9, 11);
-  TensorStorage parameters(*model), gradient(*model), unused(*model);
+  TensorBuffer parameters(*model), gradient(*model), unused(*model);
   model->Initialize(3, parameters.write());
   model->LossAndGradient(parameters.read(), split.x, split.labels, gradient.write());
   const auto loss_at = [&](size_t element, float value) {
@@ -66,7 +67,7 @@ TEST_P(ModelTest, SmallSet_IsLearntByHeart) {
   const auto model = Make(GetParam());
   // Fewer samples than features + 1: even the linear model can separate them.
   const Split split = RandomSplit(kFeatures, 5);
-  TensorStorage parameters(*model);
+  TensorBuffer parameters(*model);
   TrainLocally(*model, split, {.seed = 1, .workers = 2, .batch = 4, .rounds = 4000, .lr = 0.3f, .momentum = 0.9f},
                parameters);
   const Evaluation evaluation = model->Evaluate(parameters.read(), split);
@@ -78,18 +79,18 @@ TEST_P(ModelTest, TwoModels_SameBits) {
   const Split split = RandomSplit(333, 8);
   const auto train = [&] {
     const auto model = Make(GetParam());
-    TensorStorage parameters(*model);
+    TensorBuffer parameters(*model);
     TrainLocally(*model, split, {.workers = 3, .batch = 10, .rounds = 50}, parameters);
-    return parameters.values();
+    return std::vector<float>(parameters.values().begin(), parameters.values().end());
   };
   EXPECT_EQ(train(), train());
 }
 
 TEST_P(ModelTest, EmptyBatch_GivesZeroGradient) {
   const auto model = Make(GetParam());
-  TensorStorage parameters(*model), gradient(*model);
+  TensorBuffer parameters(*model), gradient(*model);
   model->Initialize(3, parameters.write());
-  gradient.values().assign(gradient.values().size(), 7.0f);
+  std::ranges::fill(gradient.values(), 7.0f);
   const BatchResult result = model->LossAndGradient(parameters.read(), {}, {}, gradient.write());
   EXPECT_EQ(result.loss, 0);
   EXPECT_EQ(result.correct, 0);
@@ -98,7 +99,7 @@ TEST_P(ModelTest, EmptyBatch_GivesZeroGradient) {
 
 TEST_P(ModelTest, Initialize_IsDeterministicAndWithinBounds) {
   const auto model = Make(GetParam());
-  TensorStorage first(*model), second(*model), other(*model);
+  TensorBuffer first(*model), second(*model), other(*model);
   model->Initialize(9, first.write());
   model->Initialize(9, second.write());
   model->Initialize(10, other.write());
@@ -110,7 +111,7 @@ TEST_P(ModelTest, Initialize_IsDeterministicAndWithinBounds) {
 TEST_P(ModelTest, Evaluate_EqualsOneLargeBatch) {
   const auto model = Make(GetParam());
   const Split split = RandomSplit(1300, 2);  // More than two evaluation batches.
-  TensorStorage parameters(*model), gradient(*model);
+  TensorBuffer parameters(*model), gradient(*model);
   model->Initialize(3, parameters.write());
   const BatchResult batch = model->LossAndGradient(parameters.read(), split.x, split.labels, gradient.write());
   const Evaluation evaluation = model->Evaluate(parameters.read(), split);
@@ -121,7 +122,7 @@ TEST_P(ModelTest, Evaluate_EqualsOneLargeBatch) {
 TEST_P(ModelTest, NotANumber_ShowsInTheLoss) {
   const auto model = Make(GetParam());
   const Split split = RandomSplit(4, 2);
-  TensorStorage parameters(*model), gradient(*model);
+  TensorBuffer parameters(*model), gradient(*model);
   model->Initialize(3, parameters.write());
   parameters.values()[0] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(model->LossAndGradient(parameters.read(), split.x, split.labels, gradient.write()).loss));

@@ -64,7 +64,7 @@ int Sweep(char** arguments, uint64_t every) {
   options.batch = static_cast<uint32_t>(std::strtoul(arguments[9], nullptr, 10));
   options.rounds = std::strtoul(arguments[10], nullptr, 10);
   options.seed = std::strtoul(arguments[11], nullptr, 10);
-  TensorStorage parameters(**model);
+  TensorBuffer parameters(**model);
   Reporter reporter(**model, data->test, options, every > 0 ? every : options.rounds);
   TrainLocally(**model, data->train, options, parameters, &reporter);
   return 0;

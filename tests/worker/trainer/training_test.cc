@@ -18,7 +18,7 @@ double AccuracyOnDigits(const std::string& name) {
   EXPECT_TRUE(data.ok()) << data.status();
   if (!data.ok()) return 0;
   const auto model = MakeModel(name, {.features = 64, .classes = 10, .hidden = 64});
-  TensorStorage parameters(**model);
+  TensorBuffer parameters(**model);
   TrainLocally(**model, data->train, {.workers = 4, .batch = 16, .rounds = 600, .lr = 0.1f, .momentum = 0.9f},
                parameters);
   const double accuracy = (*model)->Evaluate(parameters.read(), data->test).accuracy;
