@@ -83,6 +83,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
   }
 
   void OnDone() noexcept final {
+    TsanAcquireFromGrpc();
     OnClosed();
     TsanReleaseToGrpc();
     self_.reset();

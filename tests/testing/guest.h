@@ -22,7 +22,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/wire/channel.h"
@@ -54,7 +54,7 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
   std::optional<Message> Hear(const std::function<bool(const Message&)>& wanted) {
     const absl::Time deadline = absl::Now() + kPatience;
     while (true) {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const auto news = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !heard_.empty() || end_.has_value(); };
       if (!mutex_.AwaitWithDeadline(absl::Condition(&news), deadline) || heard_.empty()) return std::nullopt;
       Message message;
@@ -67,7 +67,7 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
   // How the server ended the stream; DEADLINE_EXCEEDED, and the guest goes, when it has not within 20 s.
   absl::Status AwaitEnd() {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const auto over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return end_.has_value(); };
       if (mutex_.AwaitWithTimeout(absl::Condition(&over), kPatience)) return *end_;
     }
@@ -75,7 +75,7 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
     return absl::DeadlineExceededError("the server did not end the stream");
   }
   bool ended() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return end_.has_value();
   }
 
@@ -87,16 +87,16 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
     if (!message.Dump(&slices).ok()) return;
     std::string bytes;
     for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     heard_.push_back(std::move(bytes));
   }
   void OnClosed(const grpc::Status& status) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     end_ = wire::FromGrpc(status);
   }
 
   grpc::GenericStub stub_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::deque<std::string> heard_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 };

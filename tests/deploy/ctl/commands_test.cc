@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "absl/time/clock.h"
 #include "deploy/ctl/control_client.h"
 #include "tests/deploy/ctl/statuses.h"
@@ -36,12 +36,12 @@ class FakeShard : public v1::Control::Service {
   const std::string& endpoint() const { return endpoint_; }
 
   void Set(const v1::Status& status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     status_ = status;
   }
 
   grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*, v1::Status* reply) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     *reply = status_;
     return grpc::Status::OK;
   }
@@ -59,7 +59,7 @@ class FakeShard : public v1::Control::Service {
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
   v1::Status status_ ABSL_GUARDED_BY(mutex_) = HealthyRun(4, 2);
   std::string endpoint_;
   std::unique_ptr<grpc::Server> server_;
