@@ -81,6 +81,8 @@ class Describer {
     for (uint32_t s = 0; s < shards_.size(); ++s) {
       const v1::ShardReport& report = shards_[s].report;
       if (report.generation() != core_.generation().value()) continue;
+      if (report.next_round() != status_.round())
+        continue;  // ahead: nobody can contribute there before the others are done
       const auto& awaited = report.awaited_blocks();
       const bool told_apart = std::any_of(awaited.begin(), awaited.end(), [](uint32_t blocks) { return blocks > 0; });
       for (int i = 0; i < std::min(report.ranks_size(), report.missing_blocks_size()); ++i) {

@@ -12,8 +12,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "common/mutex.h"
 #include "absl/time/clock.h"
+#include "common/mutex.h"
 #include "deploy/ctl/control_client.h"
 #include "tests/deploy/ctl/statuses.h"
 

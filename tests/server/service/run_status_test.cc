@@ -153,7 +153,8 @@ TEST_F(RunStatusTest, Generation_Changing_NamesTheShardThatHasNotAnswered) {
   EXPECT_EQ(status.state(), v1::Status::CHANGING_GENERATION);
   EXPECT_FALSE(status.healthy());
   EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 1 s: has not answered the change to generation 1"));
-  EXPECT_EQ(status.summary(), "changing to generation 1, waits for shard 1 since 1 s: has not answered the change to generation 1");
+  EXPECT_EQ(status.summary(),
+            "changing to generation 1, waits for shard 1 since 1 s: has not answered the change to generation 1");
 }
 
 TEST_F(RunStatusTest, Training_InItsCourse_WaitsForNobody) {
@@ -188,10 +189,19 @@ TEST_F(RunStatusTest, Straggler_OnOneShard_IsNamedWithWhatIsMissing) {
   EXPECT_THAT(Waits(status),
               ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
   EXPECT_TRUE(status.healthy()) << "not longer than the lease";
-  EXPECT_EQ(status.summary(), "round 8 is under way, waits for worker-1 (rank 1) since 2 s: alive, but round 8 lacks its contribution");
+  EXPECT_EQ(status.summary(),
+            "round 8 is under way, waits for worker-1 (rank 1) since 2 s: alive, but round 8 lacks its contribution");
   PassAlive(absl::Seconds(1));
   Report(1, 8, {0, 3}, 5.5);
   EXPECT_FALSE(Describe().healthy());
+}
+
+TEST_F(RunStatusTest, Shard_AheadOfTheOthers_BlamesNobodyForItsNextRound) {
+  Train();
+  Report(0, 9, {4, 4}, 2);  // has completed round 8: nobody can contribute to round 9 before shard 1 has
+  Report(1, 8, {0, 3}, 2);
+  EXPECT_THAT(Waits(Describe()),
+              ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
 }
 
 TEST_F(RunStatusTest, Report_OfAnOldGeneration_BlamesNobody) {
