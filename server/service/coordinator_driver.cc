@@ -202,8 +202,8 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   const bool silent = MonotonicNow() - reports_[hello.shard_index()].at > kTenReports;
   if (older != nullptr && older->incarnation_ != Incarnation(hello.incarnation()) && !silent) {
     actions.push_back([stream, index = hello.shard_index()] {
-      stream->Close({grpc::StatusCode::UNAVAILABLE, absl::StrCat("another process serves as shard ", index,
-                                                                 " and is alive")});
+      stream->Close(
+          {grpc::StatusCode::UNAVAILABLE, absl::StrCat("another process serves as shard ", index, " and is alive")});
     });
     return;
   }

@@ -15,8 +15,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "common/mutex.h"
 #include "absl/types/span.h"
+#include "common/mutex.h"
 
 namespace lockstep::storage {
 
