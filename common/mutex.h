@@ -12,6 +12,8 @@
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
+
+#include "absl/time/clock.h"
 #endif
 
 namespace lockstep {
@@ -35,10 +37,13 @@ class ABSL_LOCKABLE Mutex {
   }
   void Await(const absl::Condition& condition) { AwaitWithTimeout(condition, absl::InfiniteDuration()); }
   bool AwaitWithTimeout(const absl::Condition& condition, absl::Duration timeout) {
+    return AwaitWithDeadline(condition, absl::Now() + timeout);
+  }
+  bool AwaitWithDeadline(const absl::Condition& condition, absl::Time deadline) {
     __tsan_mutex_pre_unlock(this, 0);
     __tsan_mutex_post_unlock(this, 0);
     __tsan_mutex_pre_lock(this, 0);
-    const bool met = mutex_.AwaitWithTimeout(condition, timeout);
+    const bool met = mutex_.AwaitWithDeadline(condition, deadline);
     __tsan_mutex_post_lock(this, 0, 0);
     return met;
   }

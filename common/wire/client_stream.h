@@ -80,6 +80,7 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In>,
   }
 
   void OnDone(const grpc::Status& status) noexcept final {
+    TsanAcquireFromGrpc();
     OnClosed(status);
     self_.reset();
   }

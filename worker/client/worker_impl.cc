@@ -333,7 +333,8 @@ void Worker::Impl::NoteDataClosedLocked(const DataStream& stream, const absl::St
     FailLocked(absl::Status(status.code(),
                             absl::StrCat("shard ", stream.shard().value(), ": ", std::string(status.message()))),
                todo);
-  } else if (!left_ && !leaving_) {
+  } else if (!left_ && !leaving_ && MonotonicNow() >= data_quiet_until_) {
+    data_quiet_until_ = MonotonicNow() + kComplainEvery;
     spdlog::info("connection {} to shard {} has ended ({}); connecting again", stream.connection(),
                  stream.shard().value(), std::string(status.message()));
   }

@@ -133,6 +133,7 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   uint64_t membership_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time membership_retry_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  absl::Time data_quiet_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();        // of complaints
   absl::Time membership_quiet_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of complaints
   absl::Status membership_status_ ABSL_GUARDED_BY(mutex_);  // of the newest attempt that failed
   bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
