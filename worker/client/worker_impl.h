@@ -1,159 +1,110 @@
-// Worker::Impl: joins the worker's decisions (SessionCore), its streams and the caller's memory. It owns the lock, the
-// clock and one thread for what time brings about: heartbeats and connecting again.
+// Worker::Impl: the one lock around the worker's parts, the streams' callbacks, and one thread for what time brings
+// about (heartbeats, connecting again, results that have to wait for memory).
 //
-//   event -> lock { session.Step; queue messages on streams } -> unlock -> flush the streams, finish calls
+//                    +- Membership   the place in the run: join, beat, leave, what is final
+//   event -> lock {  +- SessionCore  rounds and generations: what to send, what counts        } -> unlock -> Do(Todo):
+//                    +- DataStreams  connections to shards: greeting, credit, blocks          }    open and flush
+//                    streams,
+//                    +- Calls        what the caller wants and has lent                       }    tell the caller
 //
-// Lock order: mutex_, then a stream's own, then LentMemory's. Callbacks of the caller run without any lock.
+// The parts decide and queue; they know nothing of the lock, of each other's state or of threads. This class decides
+// nothing: it carries from one to the other.
+//
+// Threads: the caller's (Join, Start..., Wait, Leave; these may block), gRPC's (On...; never block) and the
+// timekeeper's. Lock order: mutex_, then a stream's own, then LentMemory's. Under mutex_ nothing is sent and gRPC is
+// not called; what is to be opened, flushed, cancelled or told is collected and done afterwards. Callbacks of the
+// caller run without any lock.
+//
+// Life time: a stream is in alive_ from the section that makes it until its last callback is over; the destructor waits
+// for that. After `fatal` no stream is made, so that the streams which the destructor cancels are all there are.
 #ifndef LOCKSTEP_WORKER_CLIENT_WORKER_IMPL_H_
 #define LOCKSTEP_WORKER_CLIENT_WORKER_IMPL_H_
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "common/model.h"
 #include "common/mutex.h"
 #include "common/wire/frame.h"
-#include "worker/client/lent_memory.h"
+#include "worker/client/calls.h"
+#include "worker/client/data_streams.h"
+#include "worker/client/membership.h"
 #include "worker/client/session.h"
 #include "worker/client/streams.h"
+#include "worker/client/todo.h"
 #include "worker/client/worker.h"
 
 namespace lockstep {
 
 class Worker::Impl : public client::MembershipStream::Owner, public client::DataStream::Owner {
  public:
-  using Done = std::function<void(absl::StatusOr<RoundResult>)>;
-
   explicit Impl(JoinOptions options);
   ~Impl() override;
 
+  // As the functions of Worker; Start... do not block.
   absl::Status Join();
   absl::Status StartDefine(const ModelSpec& model, ParameterSpans parameters);
-  absl::Status StartPushPull(GradientSpans gradients, float weight, ParameterSpans parameters, Done done);
+  absl::Status StartPushPull(GradientSpans gradients, float weight, ParameterSpans parameters, client::Done done);
   absl::StatusOr<RoundResult> Wait(absl::Duration timeout);
   absl::Status Leave(absl::Duration timeout);
 
   Rank rank() const;
   uint32_t workers() const;
   uint32_t shards() const;
-  const std::string& run_id() const { return run_id_; }
+  const std::string& run_id() const;
   uint64_t generation() const;
 
  private:
-  // What a call of the user has lent us, and what it waits for.
-  struct Call {
-    Round round;
-    float weight = 0;
-    std::vector<absl::Span<const float>> gradients;  // per tensor; empty when there is no payload
-    std::vector<absl::Span<float>> parameters;       // per tensor
-    std::shared_ptr<client::LentMemory> memory = std::make_shared<client::LentMemory>();
-    std::vector<std::vector<float>> initial_values;  // round 0: what `gradients` refers to
-    std::optional<absl::StatusOr<RoundResult>> result;
-    Done done;               // null for blocking calls
-    bool delivered = false;  // `done` has been called, or is being called
-  };
-  struct Connection {
-    std::shared_ptr<client::DataStream> stream;  // null: to be opened at retry_at
-    absl::Time retry_at = absl::InfinitePast();
-    uint64_t attempts = 0;
-    // The contribution's blocks that go over this connection: sent as earlier ones come back as parameters, so that no
-    // worker runs ahead of the others by more than its credit.
-    v1::FrameHeader header;       // what their headers have in common
-    size_t next_slot = SIZE_MAX;  // the first that has not been sent
-    absl::flat_hash_set<Slot> under_way;
-    uint64_t under_way_bytes = 0;
-  };
-  // What an event leaves to be done without the lock.
-  struct Todo {
-    std::vector<std::shared_ptr<client::DataStream>> flush;
-    std::shared_ptr<Call> deliver;  // its `done` is to be called
-  };
-
-  // Streams.
+  // ---- Streams' callbacks ----
   void OnCommand(const v1::WorkerCommand& command) override;
   void OnMembershipClosed(const client::MembershipStream& stream, const grpc::Status& status) override;
   void OnData(client::DataStream& stream, grpc::ByteBuffer& message) override;
   void OnDataClosed(const client::DataStream& stream, const grpc::Status& status) override;
 
-  void CancelDataLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void NoteDataClosedLocked(const client::DataStream& stream, const absl::Status& status, Todo& todo)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(const void* stream);
-  void OnWelcomeLocked(const v1::Welcome& welcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnAnnounceLocked(const v1::Announce& announce, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnParameters(client::DataStream& stream, wire::Frame& frame);
   void OnComplete(const client::DataStream& stream, const v1::FrameHeader& header);
-  void OpenMembershipLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OpenDataLocked(ShardIndex shard, uint32_t connection, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status MakeSessionLocked(const v1::Announce& announce) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnAnnounceLocked(const v1::Announce& announce, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MakeMembershipLocked(client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A stream for each connection that has none and is due, its greeting queued.
+  void MakeDataLocked(absl::Time due, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(const void* stream);
 
-  // Decisions.
+  // ---- SessionCore's decisions ----
   template <typename Event>
-  void StepLocked(const Event& event, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const client::SendAttach& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const client::SendContribution& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const client::StoreBlock& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const client::VersionHeld& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const client::SessionFailed& effect, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void FailLocked(const absl::Status& status, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SettleLocked(absl::StatusOr<RoundResult> result, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Sends as many blocks of the contribution as the credit allows.
-  void PumpLocked(ShardIndex shard, uint32_t connection, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void NoteReturnedLocked(ShardIndex shard, const Block& block, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void StepCompleteLocked(ShardIndex shard, const v1::FrameHeader& header, Todo& todo)
+  void StepLocked(const Event& event, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StepCompleteLocked(ShardIndex shard, const v1::FrameHeader& header, client::Todo& todo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::function<std::optional<grpc::ByteBuffer>()> BlockMakerLocked(BlockIndex index, v1::FrameHeader header)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Do(Todo todo);
+  void PlanLocked(const client::SendAttach& effect, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const client::SendContribution& effect, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const client::StoreBlock& effect, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const client::VersionHeld& effect, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const client::SessionFailed& effect, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Calls.
-  bool CallUnderWayLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckSizes(const char* what, const std::vector<size_t>& sizes) const;
-  absl::Status DeadlineError(absl::Duration timeout);
-  void ReclaimMemory(Call& call);
-  void Deliver(Call& call);
-
-  // Time.
-  void KeepTime();
-  absl::Duration HeartbeatEveryLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // ---- Without the lock ----
+  // Never blocks: a result whose memory is still lent is left to the timekeeper.
+  void Do(client::Todo todo) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CancelData() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Blocks until nobody uses the caller's memory any more; ends connections that hold on to it.
+  void ReclaimMemory(client::Call& call) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Deliver(client::Call& call) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Asks the coordinator who is missing; blocks for half a second at most.
+  absl::Status DeadlineError(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
+  void KeepTime() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const JoinOptions options_;
   const Incarnation incarnation_;
 
   mutable Mutex mutex_;
-  // Membership.
-  std::shared_ptr<client::MembershipStream> membership_ ABSL_GUARDED_BY(mutex_);
-  uint64_t membership_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Time membership_retry_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  absl::Time next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
-  absl::Time data_quiet_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();        // of complaints
-  absl::Time membership_quiet_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of complaints
-  absl::Status membership_status_ ABSL_GUARDED_BY(mutex_);  // of the newest attempt that failed
-  bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
-  bool left_ ABSL_GUARDED_BY(mutex_) = false;
-  v1::Welcome welcome_ ABSL_GUARDED_BY(mutex_);
-  std::string run_id_;  // set by the first Welcome, before Join returns
-  std::optional<absl::Status> fatal_ ABSL_GUARDED_BY(mutex_);
-  // Model and rounds. `model_` and `layout_` are set once and then only read.
-  std::optional<ModelSpec> model_;
-  std::unique_ptr<const BlockLayout> layout_;
-  v1::Announce announce_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<client::SessionCore> session_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::vector<Connection>> connections_ ABSL_GUARDED_BY(mutex_);  // [shard][connection]
-  std::shared_ptr<Call> call_ ABSL_GUARDED_BY(mutex_);
-  // To be delivered by the timekeeper, since gRPC still holds on to some of the caller's memory.
-  std::shared_ptr<Call> late_delivery_ ABSL_GUARDED_BY(mutex_);
-  bool store_block_ ABSL_GUARDED_BY(mutex_) = false;  // the step that was just taken asked for it
-  // Streams that may still call back.
-  absl::flat_hash_set<const void*> alive_ ABSL_GUARDED_BY(mutex_);
+  client::Membership membership_ ABSL_GUARDED_BY(mutex_);
+  client::DataStreams data_ ABSL_GUARDED_BY(mutex_);  // its layout may be read without the lock
+  client::Calls calls_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<client::SessionCore> session_ ABSL_GUARDED_BY(mutex_);  // since the first Announce
+  std::optional<ModelSpec> model_ ABSL_GUARDED_BY(mutex_);                // set once, by Define
+  absl::flat_hash_set<const void*> alive_ ABSL_GUARDED_BY(mutex_);        // streams that may still call back
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread timekeeper_;
 };
