@@ -29,21 +29,12 @@ absl::StatusOr<File> File::Open(const std::string& path) {
 }
 
 absl::Status File::LoadHeader() {
-  uint64_t length = 0;
-  if (size_ < internal::kPrefixBytes) return internal::Damaged(path_, size_, "the file ends within its first 8 bytes");
-  absl::Status read = ReadBytes(0, &length, sizeof(length));
-  if (!read.ok()) return read;
-  if (length > kMaxHeaderBytes || length > size_ - internal::kPrefixBytes) {
-    return internal::Damaged(path_, 0,
-                             absl::StrCat("a header of ", length, " bytes is announced; the file has ",
-                                          size_ - internal::kPrefixBytes, " and the limit is ", kMaxHeaderBytes));
-  }
-  std::string text(length, '\0');
-  read = ReadBytes(internal::kPrefixBytes, text.data(), length);
-  if (!read.ok()) return read;
-  absl::StatusOr<internal::Header> header = internal::ReadHeader(path_, text, size_);
+  absl::StatusOr<std::string> text = internal::ReadHeaderText(
+      path_, size_, [this](uint64_t offset, void* out, uint64_t size) { return ReadBytes(offset, out, size); });
+  if (!text.ok()) return text.status();
+  absl::StatusOr<internal::Header> header = internal::ReadHeader(path_, *text, size_);
   if (!header.ok()) return header.status();
-  data_offset_ = internal::kPrefixBytes + length;
+  data_offset_ = internal::kPrefixBytes + text->size();
   tensors_ = std::move(header->tensors);
   metadata_ = std::move(header->metadata);
   return absl::OkStatus();

@@ -265,6 +265,20 @@ absl::Status CheckContiguous(const std::string& path, absl::Span<const TensorInf
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadHeaderText(const std::string& path, uint64_t file_bytes, ByteReader read) {
+  if (file_bytes < kPrefixBytes) return Damaged(path, file_bytes, "the file ends within its first 8 bytes");
+  uint64_t length = 0;
+  if (absl::Status status = read(0, &length, sizeof(length)); !status.ok()) return status;
+  if (length > kMaxHeaderBytes || length > file_bytes - kPrefixBytes) {
+    return Damaged(path, 0,
+                   absl::StrCat("a header of ", length, " bytes is announced; the file has ", file_bytes - kPrefixBytes,
+                                " and the limit is ", kMaxHeaderBytes));
+  }
+  std::string text(length, '\0');
+  if (absl::Status status = read(kPrefixBytes, text.data(), length); !status.ok()) return status;
+  return text;
+}
+
 absl::StatusOr<Header> ReadHeader(const std::string& path, const std::string& text, uint64_t file_bytes) {
   if (!absl::StartsWith(text, "{")) return Damaged(path, kPrefixBytes, "the header does not start with '{'");
   absl::StatusOr<Header> header = ParseHeader(path, text);

@@ -84,6 +84,10 @@ absl::StatusOr<std::string> HeaderJson(absl::Span<const TensorSpec> order, const
   }
   json += "}";
   json.resize((json.size() + 7) / 8 * 8, ' ');
+  if (json.size() > kMaxHeaderBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("the header of the ", order.size(), " tensors would take ",
+                                                   json.size(), " bytes; the format's limit is ", kMaxHeaderBytes));
+  }
   return json;
 }
 

@@ -12,7 +12,7 @@
 namespace lockstep::safetensors::internal {
 
 // The JSON text, padded, for tensors in bytewise order of their names. `*data_bytes` becomes their
-// total size. INVALID_ARGUMENT: a name or shape that the format does not allow.
+// total size. INVALID_ARGUMENT: a name, a shape or a length of the header that the format does not allow.
 absl::StatusOr<std::string> HeaderJson(absl::Span<const TensorSpec> order, const Metadata& metadata,
                                        uint64_t* data_bytes);
 

@@ -49,10 +49,6 @@ absl::StatusOr<Writer> Writer::Create(std::string path, std::vector<TensorSpec> 
   uint64_t data_bytes = 0;
   absl::StatusOr<std::string> header = internal::HeaderJson(writer.order_, metadata, &data_bytes);
   if (!header.ok()) return header.status();
-  if (header->size() > kMaxHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(writer.path_, ": the header would take ", header->size(),
-                                                   " bytes; the format's limit is ", kMaxHeaderBytes));
-  }
   writer.expected_ = internal::kPrefixBytes + header->size() + data_bytes;
   absl::Status started = writer.Start(*header);
   if (!started.ok()) return started;

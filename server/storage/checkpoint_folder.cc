@@ -1,0 +1,130 @@
+// The checkpoints of a folder: which there are, which are whole, and which may go.
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "server/storage/checkpoint.h"
+#include "server/storage/checkpoint_names.h"
+#include "server/storage/checkpoint_reader.h"
+
+namespace lockstep::storage {
+namespace {
+
+std::string FolderOf(const std::string& folder, Version version) {
+  return absl::StrCat(folder, "/", internal::VersionFolderName(version));
+}
+
+struct VersionFolder {
+  Version version;
+  bool has_manifest = false;
+};
+
+// All versions' folders, finished or not, ascending.
+absl::StatusOr<std::vector<VersionFolder>> ListVersions(FileSystem& files, const std::string& folder) {
+  std::vector<VersionFolder> versions;
+  const absl::StatusOr<std::vector<std::string>> names = files.List(folder);
+  if (absl::IsNotFound(names.status())) return versions;
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    const std::optional<Version> version = internal::ParseVersionFolderName(name);
+    if (!version) continue;
+    const absl::StatusOr<std::vector<std::string>> inside = files.List(FolderOf(folder, *version));
+    if (absl::IsNotFound(inside.status())) continue;  // it was removed meanwhile
+    if (!inside.ok()) return inside.status();
+    const bool has_manifest = std::find(inside->begin(), inside->end(), internal::kManifestName) != inside->end();
+    versions.push_back({.version = *version, .has_manifest = has_manifest});
+  }
+  std::sort(versions.begin(), versions.end(),
+            [](const VersionFolder& a, const VersionFolder& b) { return a.version < b.version; });
+  return versions;
+}
+
+// The manifest goes first: what is left of a removal that was cut short is an unfinished checkpoint.
+absl::Status RemoveVersion(FileSystem& files, const std::string& folder) {
+  absl::Status status = files.Remove(absl::StrCat(folder, "/", internal::kManifestName));
+  if (status.ok()) status = files.SyncFolder(folder);
+  const absl::StatusOr<std::vector<std::string>> names = files.List(folder);
+  if (!names.ok()) status.Update(names.status());
+  if (!status.ok()) return status;
+  for (const std::string& name : *names) status.Update(files.Remove(absl::StrCat(folder, "/", name)));
+  if (!status.ok()) return status;
+  files.Remove(folder).IgnoreError();  // an empty folder that stays is in nobody's way
+  return absl::OkStatus();
+}
+
+// Which versions may go.
+struct Retention {
+  std::optional<Version> newest_whole;
+  std::optional<Version> oldest_kept;  // nothing: there are not enough whole ones to remove any
+
+  bool MayGo(const VersionFolder& folder) const {
+    if (!folder.has_manifest) return newest_whole && folder.version < *newest_whole;
+    return oldest_kept && folder.version < *oldest_kept;
+  }
+};
+
+absl::StatusOr<Retention> Decide(FileSystem& files, const std::string& folder,
+                                 const std::vector<VersionFolder>& versions, size_t keep, CheckDepth depth) {
+  Retention retention;
+  size_t whole = 0;
+  for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
+    if (!it->has_manifest) continue;
+    const absl::Status status = ReadManifest(files, folder, it->version, depth).status();
+    if (absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)) continue;
+    if (!status.ok()) return status;
+    if (!retention.newest_whole) retention.newest_whole = it->version;
+    if (++whole < keep) continue;
+    retention.oldest_kept = it->version;
+    break;
+  }
+  return retention;
+}
+
+}  // namespace
+
+absl::StatusOr<Manifest> ReadManifest(FileSystem& files, const std::string& folder, Version version, CheckDepth depth) {
+  const std::string version_folder = FolderOf(folder, version);
+  const std::string path = absl::StrCat(version_folder, "/", internal::kManifestName);
+  const absl::StatusOr<std::string> text = ReadFile(files, path);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(
+        absl::StrCat(folder, ": no checkpoint of version ", version.value(), ": there is no ", path));
+  }
+  if (!text.ok()) return text.status();
+  absl::StatusOr<Manifest> manifest = DecodeManifest(path, *text);
+  if (!manifest.ok()) return manifest;
+  if (manifest->identity.version != version) {
+    return absl::DataLossError(absl::StrCat(path, ": is of version ", manifest->identity.version.value(), ", not of ",
+                                            version.value(), ": use another checkpoint"));
+  }
+  const absl::StatusOr<internal::CheckpointReader> reader =
+      internal::CheckpointReader::Open(files, version_folder, *manifest);
+  if (!reader.ok()) return reader.status();
+  const absl::Status checked = depth == CheckDepth::kAllBytes ? reader->CheckAll() : absl::OkStatus();
+  if (!checked.ok()) return checked;
+  return manifest;
+}
+
+absl::StatusOr<std::vector<Version>> ListCheckpoints(FileSystem& files, const std::string& folder) {
+  const absl::StatusOr<std::vector<VersionFolder>> all = ListVersions(files, folder);
+  if (!all.ok()) return all.status();
+  std::vector<Version> versions;
+  for (const VersionFolder& version : *all) {
+    if (version.has_manifest) versions.push_back(version.version);
+  }
+  return versions;
+}
+
+absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, size_t keep, CheckDepth depth) {
+  const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
+  if (!versions.ok()) return versions.status();
+  const absl::StatusOr<Retention> retention = Decide(files, folder, *versions, std::max<size_t>(keep, 1), depth);
+  if (!retention.ok()) return retention.status();
+  absl::Status status;
+  for (const VersionFolder& version : *versions) {
+    if (retention->MayGo(version)) status.Update(RemoveVersion(files, FolderOf(folder, version.version)));
+  }
+  return status;
+}
+
+}  // namespace lockstep::storage
