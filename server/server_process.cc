@@ -122,7 +122,7 @@ absl::Status RunServer(const ServerFlags& flags) {
     coordinator = std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags));
   }
   service::CoordinatorLink* answers = nullptr;
-  service::ShardDriver shard(index, Incarnation(RandomId()), flags.checksums,
+  service::ShardDriver shard({.shard = index, .self = Incarnation(RandomId()), .checksums = flags.checksums},
                              [&answers](v1::ShardMessage message) { answers->Send(std::move(message)); });
 
   int port = 0;

@@ -79,6 +79,15 @@ void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, cons
 }
 
 void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions) {
+  if (stream->joined_ && stream->incarnation_ != Incarnation(join.incarnation())) {
+    actions.push_back([stream, joined = stream->incarnation_, incarnation = join.incarnation()] {
+      stream->Close(
+          {grpc::StatusCode::INVALID_ARGUMENT, absl::StrCat("this stream has joined as incarnation ", joined.value(),
+                                                            "; expected no other Join on it, but incarnation ",
+                                                            incarnation, " came: open another stream for that")});
+    });
+    return;
+  }
   stream->joined_ = true;
   stream->incarnation_ = Incarnation(join.incarnation());
   stream->attempt_ = join.attempt();
@@ -179,6 +188,16 @@ void CoordinatorDriver::OnShard(const std::shared_ptr<ServeStream>& stream, cons
 
 void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello,
                                     Actions& actions) {
+  if (stream->greeted_ &&
+      (stream->shard_ != ShardIndex(hello.shard_index()) || stream->incarnation_ != Incarnation(hello.incarnation()))) {
+    actions.push_back([stream, shard = stream->shard_, incarnation = stream->incarnation_, hello] {
+      stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
+                     absl::StrCat("this stream is that of shard ", shard.value(), ", incarnation ", incarnation.value(),
+                                  "; expected no other ShardHello on it, but shard ", hello.shard_index(),
+                                  ", incarnation ", hello.incarnation(), " came: open another stream for that")});
+    });
+    return;
+  }
   if (hello.shard_index() >= shards_.size()) {
     const size_t shards = shards_.size();
     actions.push_back([stream, shards, index = hello.shard_index()] {

@@ -1,7 +1,7 @@
 // CoordinatorDriver: joins the coordinator's decisions (core::CoordinatorCore) and its streams to workers and shards.
 // It owns the lock and reads the clock; like ShardDriver, it steps under the lock and sends without it.
 //
-// Thread-safety: all of it. Nothing blocks but WaitUntilEnded.
+// Thread-safety: all of it. Nothing blocks but WaitUntilDrained.
 #ifndef LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_
 #define LOCKSTEP_SERVER_SERVICE_COORDINATOR_DRIVER_H_
 

@@ -15,8 +15,6 @@ namespace {
 constexpr absl::Duration kReportEvery = absl::Milliseconds(200);
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 constexpr absl::Duration kComplainEvery = absl::Seconds(5);
-// A shard that has served a run and cannot find its coordinator any more: it may have missed the end of the run.
-constexpr absl::Duration kGiveUpAfter = absl::Seconds(60);
 
 // No other attempt of this process can go better.
 bool IsFinal(const absl::Status& status) {
@@ -48,8 +46,13 @@ class CoordinatorLink::Stream : public wire::ClientStream<v1::ShardCommand, v1::
   const std::unique_ptr<v1::Coordinator::Stub> stub_;
 };
 
-CoordinatorLink::CoordinatorLink(ShardDriver* driver, ShardIndex shard, std::string coordinator, std::string advertised)
-    : driver_(driver), shard_(shard), coordinator_(std::move(coordinator)), advertised_(std::move(advertised)) {}
+CoordinatorLink::CoordinatorLink(ShardDriver* driver, ShardIndex shard, std::string coordinator, std::string advertised,
+                                 absl::Duration give_up_after)
+    : driver_(driver),
+      shard_(shard),
+      coordinator_(std::move(coordinator)),
+      advertised_(std::move(advertised)),
+      give_up_after_(give_up_after) {}
 
 CoordinatorLink::~CoordinatorLink() = default;
 
@@ -76,19 +79,27 @@ std::shared_ptr<CoordinatorLink::Stream> CoordinatorLink::Open() {
   hello->set_address(advertised_);
   hello->set_run_id(driver_->bound_run_id());
   hello->set_attempt(++attempts_);
+  // Before others see the stream: the greeting comes first.
+  stream->Enqueue([message] { return std::make_optional(message); });
   {
     MutexLock lock(&mutex_);
     end_ = {};
-    // Before others see the stream: the greeting comes first.
-    stream->Enqueue([message] { return std::make_optional(message); });
-    stream_ = stream;
-    stream->Start();
   }
+  stream->Start();
+  {
+    MutexLock lock(&mutex_);
+    if (!end_.closed) stream_ = stream;  // from now on Send uses it; it may have ended by now
+  }
+  // Last: the coordinator asks nothing before the greeting, so that no answer is dropped for want of a stream.
   stream->Flush();
   return stream;
 }
 
 void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
+  {
+    MutexLock lock(&mutex_);
+    end_.heard = true;
+  }
   if (command.has_welcome()) {
     spdlog::info("shard {}: serves run {}", shard_.value(), command.welcome().run_id());
     driver_->Welcome(command.welcome().run_id());
@@ -132,16 +143,21 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
   return end_.status;
 }
 
+bool CoordinatorLink::Heard() {
+  MutexLock lock(&mutex_);
+  return end_.heard;
+}
+
 absl::Status CoordinatorLink::Run() {
   while (true) {
     bool over = false;
-    const absl::Time opened = MonotonicNow();
     const absl::Status status = Serve(*Open(), over);
     if (over) return status;
-    if (MonotonicNow() - opened > kRetryAfter) lost_since_ = MonotonicNow();  // the stream was there for a while
-    if (!driver_->run_id().empty() && MonotonicNow() - lost_since_ > kGiveUpAfter) {
+    if (Heard()) lost_since_ = MonotonicNow();
+    if (MonotonicNow() - lost_since_ >= give_up_after_) {
       return absl::AbortedError(absl::StrCat("no coordinator at ", coordinator_, " for ",
-                                             absl::FormatDuration(kGiveUpAfter), ": ", std::string(status.message())));
+                                             absl::FormatDuration(give_up_after_), ": ",
+                                             std::string(status.message())));
     }
     if (MonotonicNow() >= quiet_until_) {
       spdlog::warn("shard {}: no connection to the coordinator at {}: {}; trying again", shard_.value(), coordinator_,

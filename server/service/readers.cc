@@ -1,0 +1,79 @@
+#include "server/service/readers.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/wire/frame.h"
+#include "server/service/shard_frames.h"
+
+namespace lockstep::service {
+namespace {
+
+// All blocks of `version`, which is the newest complete one or, while that may be undone, the one before; and COMPLETE.
+std::vector<grpc::ByteBuffer> FramesOf(const core::ShardCore& core, const ShardModel& model, Version version) {
+  std::vector<grpc::ByteBuffer> frames;
+  const bool newest = version.next() == core.next_round();
+  for (uint32_t s = 0; s < model.store.blocks(); ++s) {
+    const Slot slot(s);
+    // A block that this round has closed already has version `newest` behind it.
+    const bool current = newest && !core.IsClosed(slot);
+    const storage::BufferRef& block = current ? model.store.current(slot) : model.store.previous(slot);
+    if (block == nullptr) return {};
+    frames.push_back(BlockMessage(VersionHeader(core.generation(), version), model.block(slot), block));
+  }
+  frames.push_back(wire::Encode(
+      newest ? CompleteHeader(core.generation(), version, core.completed_in(), core.participants())
+             : CompleteHeader(core.generation(), version, core.completed_in_before(), core.participants_before())));
+  return frames;
+}
+
+}  // namespace
+
+void Readers::ForgetEnded() {
+  std::erase_if(waiting_, [](const Waiting& reader) { return reader.stream->ended(); });
+  std::erase_if(served_, [](const std::weak_ptr<PullStream>& reader) {
+    const std::shared_ptr<PullStream> stream = reader.lock();
+    return stream == nullptr || stream->ended();
+  });
+}
+
+void Readers::Admit(const core::ShardCore& core, const ShardModel* model, Version version,
+                    std::shared_ptr<PullStream> stream, WorkList& work) {
+  ForgetEnded();
+  const size_t readers = waiting_.size() + served_.size();
+  if (readers >= kMost) {
+    work.push_back(RefuseReader{
+        std::move(stream),
+        absl::ResourceExhaustedError(absl::StrCat("this shard already has ", readers, " readers; try again later")),
+        {}});
+    return;
+  }
+  const Round next = core.next_round();
+  if (version >= next) {
+    waiting_.push_back({version, std::move(stream)});
+    return;
+  }
+  const bool newest = version.next() == next;
+  const bool before = version.next().next() == next && core.tentative();
+  if (!newest && !before) {
+    work.push_back(RefuseReader{std::move(stream),
+                                absl::OutOfRangeError(absl::StrCat("version ", version.value(),
+                                                                   " is gone; the newest here is ", next.value() - 1)),
+                                next.value() - 1});
+    return;
+  }
+  served_.push_back(stream);
+  work.push_back(ServeReader{std::move(stream), FramesOf(core, *model, version)});
+}
+
+void Readers::Completed(const core::ShardCore& core, const ShardModel& model, WorkList& work) {
+  const Version newest = core.next_round().previous();
+  for (Waiting& reader : waiting_) {
+    if (reader.version != newest) continue;
+    served_.push_back(reader.stream);
+    work.push_back(ServeReader{std::move(reader.stream), FramesOf(core, model, newest)});
+  }
+  std::erase_if(waiting_, [](const Waiting& reader) { return reader.stream == nullptr; });
+}
+
+}  // namespace lockstep::service

@@ -1,0 +1,46 @@
+// ShardModel: what a shard's first Install fixes for the rest of its life: the layout of the model, and the memory for
+// the shard's part of it.
+//
+// Thread-safety: `layout` and `ranks` are constant; `store` as storage::BlockStore says.
+#ifndef LOCKSTEP_SERVER_SERVICE_SHARD_MODEL_H_
+#define LOCKSTEP_SERVER_SERVICE_SHARD_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/ids.h"
+#include "common/model.h"
+#include "proto/coordinator.pb.h"
+#include "server/compute/optimizer.h"
+#include "server/compute/reduce.h"
+#include "server/storage/block_store.h"
+
+namespace lockstep::service {
+
+struct ShardModel {
+  // Makes the memory. INVALID_ARGUMENT: no such model, optimizer or layout. RESOURCE_EXHAUSTED: it does not fit into
+  // `machine_bytes`.
+  static absl::StatusOr<std::unique_ptr<ShardModel>> Create(const v1::Install& install, ShardIndex shard,
+                                                            uint64_t machine_bytes);
+
+  // Of the model, by the slot that it has on this shard.
+  BlockIndex block(Slot slot) const { return layout.of_shard(shard)[slot.value()]; }
+  uint32_t groups() const { return (ranks + compute::kRadix - 1) / compute::kRadix; }
+
+  const ShardIndex shard;
+  const uint32_t ranks;  // of the run: ranks are below this
+  const BlockLayout layout;
+  storage::BlockStore store;
+};
+
+// RESOURCE_EXHAUSTED, with the arithmetic, when `elements` parameters and what the optimizer keeps do not fit.
+absl::Status CheckFits(int64_t elements, compute::OptimizerKind kind, uint64_t machine_bytes);
+
+// Of this machine.
+uint64_t MemoryBytes();
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_SHARD_MODEL_H_

@@ -1,0 +1,90 @@
+#include "server/service/shard_performer.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "common/wire/frame.h"
+#include "common/wire/status.h"
+#include "server/service/shard_frames.h"
+#include "spdlog/spdlog.h"
+
+namespace lockstep::service {
+namespace {
+
+// A payload's slices as the reduction takes them.
+using Views = absl::InlinedVector<compute::ByteSlice, 4>;
+
+Views ViewsOf(const wire::Slices& payload) {
+  Views views;
+  for (const grpc::Slice& slice : payload) {
+    views.push_back({reinterpret_cast<const std::byte*>(slice.begin()), slice.size()});
+  }
+  return views;
+}
+
+std::vector<compute::Contribution> ContributionsOf(const std::vector<KeptPayload>& payloads,
+                                                   std::vector<Views>& views) {
+  std::vector<compute::Contribution> contributions;
+  views.reserve(payloads.size());
+  for (const KeptPayload& kept : payloads) {
+    views.push_back(ViewsOf(kept.payload));
+    contributions.push_back({.rank = kept.rank.value(), .weight = kept.weight, .slices = views.back()});
+  }
+  return contributions;
+}
+
+}  // namespace
+
+ShardPerformer::ShardPerformer(ShardIndex shard, bool checksums, std::function<void(v1::ShardMessage)> answer,
+                               ShardEvents* events)
+    : shard_(shard), checksums_(checksums), answer_(std::move(answer)), events_(events) {}
+
+void ShardPerformer::Perform(WorkList work) const {
+  for (Work& planned : work) {
+    Work item = std::move(planned);
+    std::visit([this](auto& i) { Do(i); }, item);
+  }
+}
+
+void ShardPerformer::Do(SendFrame& send) const { send.stream->Send(*send.message); }
+
+void ShardPerformer::Do(EndStream& end) const {
+  spdlog::warn("shard {}: refuses a connection: {}", shard_.value(), std::string(end.status.message()));
+  end.stream->Close(wire::ToGrpc(end.status));
+}
+
+void ShardPerformer::Do(AnswerCoordinator& answer) const { answer_(std::move(answer.message)); }
+
+void ShardPerformer::Do(ServeReader& serve) const { serve.stream->Serve(std::move(serve.frames)); }
+
+void ShardPerformer::Do(RefuseReader& refuse) const { refuse.stream->Refuse(refuse.status, refuse.newest); }
+
+void ShardPerformer::Do(SumPayloads& sum) const {
+  std::vector<Views> views;
+  const std::vector<compute::Contribution> group = ContributionsOf(sum.payloads, views);
+  const bool present = std::any_of(group.begin(), group.end(), [](const auto& c) { return c.weight > 0; });
+  storage::BufferRef result = present ? sum.store->SumGroup(sum.slot, group) : nullptr;
+  events_->OnGroupSummed(sum.slot, sum.group, std::move(result));
+}
+
+void ShardPerformer::Do(ReducePayloads& reduce) const {
+  std::vector<Views> views;
+  storage::RoundInput input{.contributions = ContributionsOf(reduce.payloads, views),
+                            .group_sums = {},
+                            .grouped = reduce.grouped,
+                            .total_weight = reduce.total_weight};
+  for (const storage::BufferRef& sum : reduce.group_sums) {
+    input.group_sums.push_back(sum == nullptr ? nullptr : sum->values().data());
+  }
+  storage::BufferRef block = reduce.store->Compute(reduce.slot, reduce.round, input);
+  if (checksums_ && !block->checksum) {
+    const grpc::Slice slice = SliceOf(block);
+    block->checksum = wire::Checksum({&slice, 1});
+  }
+  reduce.payloads.clear();
+  events_->OnReduced(reduce.slot, std::move(block));
+}
+
+}  // namespace lockstep::service

@@ -1,0 +1,121 @@
+#include "server/service/shard_planner.h"
+
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "server/service/shard_frames.h"
+#include "spdlog/spdlog.h"
+
+namespace lockstep::service {
+
+void ShardPlanner::Plan(const core::ShardEffects& effects, const Origin& origin, WorkList& work) {
+  Context context{origin, work};
+  for (size_t i = 0; i < effects.size(); ++i) {
+    const auto* block = std::get_if<core::SendBlock>(&effects[i]);
+    const auto* complete = i + 1 < effects.size() ? std::get_if<core::SendComplete>(&effects[i + 1]) : nullptr;
+    if (block != nullptr && complete != nullptr && block->to == complete->to) {
+      PlanLastBlock(*block, *complete, context);
+      ++i;
+    } else {
+      std::visit([&](const auto& e) { PlanEffect(e, context); }, effects[i]);
+    }
+  }
+}
+
+// ---- Contributions ----
+
+void ShardPlanner::PlanEffect(const core::KeepPayload& effect, Context& context) {
+  contributions_.Keep(effect.slot, effect.rank, *context.origin.frame);
+}
+
+void ShardPlanner::PlanEffect(const core::RejectConnection& effect, Context& context) {
+  context.work.push_back(EndStream{context.origin.stream, effect.status});
+}
+
+void ShardPlanner::PlanEffect(const core::SumGroup& effect, Context& context) {
+  context.work.push_back(SumPayloads{.store = &model_->store,
+                                     .slot = effect.slot,
+                                     .group = effect.group,
+                                     .payloads = contributions_.Take(effect.slot, effect.contributors)});
+}
+
+void ShardPlanner::PlanEffect(const core::ReduceBlock& effect, Context& context) {
+  double total = 0;
+  for (const core::Weighted& contributor : effect.contributors) total += contributor.weight;
+  ReducePayloads reduce{.store = &model_->store,
+                        .round = effect.round,
+                        .slot = effect.slot,
+                        .grouped = effect.grouped,
+                        .total_weight = static_cast<float>(total),
+                        .payloads = {},
+                        .group_sums = {}};
+  if (effect.grouped) {
+    reduce.group_sums = contributions_.TakeGroupSums(effect.slot);
+  } else {
+    reduce.payloads = contributions_.Take(effect.slot, effect.contributors);
+  }
+  context.work.push_back(std::move(reduce));
+}
+
+void ShardPlanner::PlanEffect(const core::DropContributions&, Context&) {
+  if (model_ != nullptr) contributions_.Reset(model_->store.blocks(), model_->ranks, model_->groups());
+}
+
+// ---- Versions ----
+
+void ShardPlanner::SendTo(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work) const {
+  const auto shared = std::make_shared<const grpc::ByteBuffer>(std::move(message));
+  for (const core::Destination& destination : to) {
+    std::shared_ptr<ExchangeStream> stream = connections_.Find(destination.rank, destination.connection);
+    if (stream != nullptr) work.push_back(SendFrame{std::move(stream), shared});
+  }
+}
+
+void ShardPlanner::PlanEffect(const core::SendBlock& effect, Context& context) {
+  SendTo(effect.to,
+         BlockMessage(VersionHeader(effect.generation, effect.version), model_->block(effect.slot),
+                      model_->store.current(effect.slot)),
+         context.work);
+}
+
+void ShardPlanner::PlanLastBlock(const core::SendBlock& block, const core::SendComplete& complete, Context& context) {
+  v1::FrameHeader header =
+      CompleteHeader(complete.generation, complete.version, complete.completed_in, complete.participants);
+  SendTo(block.to, BlockMessage(std::move(header), model_->block(block.slot), model_->store.current(block.slot)),
+         context.work);
+}
+
+void ShardPlanner::PlanEffect(const core::SendComplete& effect, Context& context) {
+  SendTo(effect.to,
+         wire::Encode(CompleteHeader(effect.generation, effect.version, effect.completed_in, effect.participants)),
+         context.work);
+}
+
+void ShardPlanner::PlanEffect(const core::CommitVersion&, Context&) { model_->store.Commit(); }
+
+void ShardPlanner::PlanEffect(const core::UndoBlocks& effect, Context&) {
+  spdlog::info("shard {}: undoes {} tentative blocks", shard_.value(), effect.slots.size());
+  for (Slot slot : effect.slots) model_->store.Undo(slot);
+}
+
+// ---- Answers ----
+
+void ShardPlanner::PlanEffect(const core::AnswerSealed& effect, Context& context) {
+  AnswerCoordinator answer;
+  v1::Sealed* sealed = answer.message.mutable_sealed();
+  sealed->set_generation(effect.generation.value());
+  sealed->set_next_round(effect.next.value());
+  sealed->set_completed_in(effect.completed_in.value());
+  context.work.push_back(std::move(answer));
+}
+
+void ShardPlanner::PlanEffect(const core::AnswerInstalled& effect, Context& context) {
+  AnswerCoordinator answer;
+  v1::Installed* installed = answer.message.mutable_installed();
+  installed->set_generation(effect.generation.value());
+  if (!effect.status.ok()) installed->set_error(std::string(effect.status.message()));
+  context.work.push_back(std::move(answer));
+}
+
+}  // namespace lockstep::service

@@ -1,0 +1,199 @@
+#include "server/service/shard_driver.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::service {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kSelf = 7;
+constexpr uint64_t kWorker = 11;
+
+// A reader that takes its frames when it likes.
+class FakeReader : public PullStream {
+ public:
+  void Serve(std::vector<grpc::ByteBuffer> frames) override { served_ = std::move(frames); }
+  void Refuse(const absl::Status& status, std::optional<uint64_t> newest) override {
+    refused_ = status;
+    newest_ = newest;
+  }
+  bool ended() override { return ended_; }
+
+  void End() { ended_ = true; }
+  size_t frames() const { return served_.size(); }
+  const absl::Status& refused() const { return refused_; }
+  std::optional<uint64_t> newest() const { return newest_; }
+
+ private:
+  std::vector<grpc::ByteBuffer> served_;
+  absl::Status refused_;
+  std::optional<uint64_t> newest_;
+  bool ended_ = false;
+};
+
+// One shard with one worker and a model of two blocks, without a network: its streams are never opened.
+class ShardDriverTest : public ::testing::Test {
+ protected:
+  explicit ShardDriverTest(uint64_t machine_bytes = uint64_t{1} << 40)
+      : driver_({.shard = ShardIndex(0), .self = Incarnation(kSelf), .machine_bytes = machine_bytes},
+                [this](v1::ShardMessage message) { answers_.push_back(std::move(message)); }),
+        stream_(std::make_shared<ExchangeStream>(&driver_)) {}
+
+  void Install(uint64_t generation) {
+    v1::Seal seal;
+    seal.set_generation(generation);
+    seal.set_incarnation(kSelf);
+    driver_.Seal(seal);
+    v1::Install install;
+    install.set_generation(generation);
+    install.set_incarnation(kSelf);
+    install.set_resume_round(0);
+    install.add_members()->set_incarnation(kWorker);
+    v1::TensorSpec* tensor = install.mutable_model()->add_tensors();
+    tensor->set_name("weight");
+    tensor->add_shape(4);
+    tensor->set_dtype(v1::DTYPE_F32);
+    install.mutable_optimizer()->set_optimizer("sgd");
+    install.mutable_optimizer()->set_lr(0.5);
+    install.mutable_optimizer()->set_schedule("constant");
+    install.set_shards(1);
+    install.set_workers(1);
+    install.set_block_elements(2);
+    driver_.Install(install);
+  }
+  void Say(v1::FrameHeader header, const std::string& payload = "") {
+    const grpc::Slice slice(payload);
+    grpc::ByteBuffer message = payload.empty() ? wire::Encode(header) : wire::Encode(header, slice);
+    driver_.OnFrame(stream_, message);
+  }
+  void Attach() {
+    v1::FrameHeader header;
+    header.set_kind(v1::FrameHeader::ATTACH);
+    header.set_run_id("run");
+    header.set_generation(1);
+    header.set_incarnation(kWorker);
+    header.set_connections(1);
+    Say(header);
+  }
+  void Contribute(uint64_t round) {
+    for (uint32_t block = 0; block < 2; ++block) {
+      v1::FrameHeader header;
+      header.set_kind(v1::FrameHeader::CONTRIBUTION);
+      header.set_generation(1);
+      header.set_round(round);
+      header.set_block(block);
+      header.set_weight(1);
+      header.set_dtype(v1::DTYPE_F32);
+      Say(header, std::string(8, '\x3f'));
+    }
+  }
+  // A shard that has just completed version 0.
+  void Start() {
+    driver_.Welcome("run");
+    Install(1);
+    Attach();
+    Contribute(0);
+    ASSERT_EQ(driver_.Report().next_round(), 1u);
+  }
+  std::shared_ptr<FakeReader> Pull(uint64_t version) {
+    v1::PullRequest request;
+    request.set_run_id("run");
+    request.set_version(version);
+    auto reader = std::make_shared<FakeReader>();
+    driver_.Pull(request, reader);
+    return reader;
+  }
+
+  std::vector<v1::ShardMessage> answers_;
+  ShardDriver driver_;
+  std::shared_ptr<ExchangeStream> stream_;
+};
+
+constexpr size_t kFramesOfAVersion = 3;  // two blocks and COMPLETE
+
+TEST_F(ShardDriverTest, Reader_OfTheNewestVersion_IsServed) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(Pull(0)->frames(), kFramesOfAVersion);
+}
+
+TEST_F(ShardDriverTest, Readers_BeingServed_AreLimitedUntilOneEnds) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  std::vector<std::shared_ptr<FakeReader>> readers;
+  for (size_t i = 0; i < Readers::kMost; ++i) {
+    readers.push_back(Pull(0));
+    ASSERT_EQ(readers.back()->frames(), kFramesOfAVersion) << "reader " << i;
+  }
+  const auto refused = Pull(0);
+  EXPECT_EQ(refused->frames(), 0u);
+  EXPECT_EQ(refused->refused().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused->refused().message()), HasSubstr(absl::StrCat(Readers::kMost, " readers")));
+  EXPECT_FALSE(refused->newest().has_value());
+  // Training goes on past them, and they keep their places: what they hold on to is beyond the rounds' memory.
+  Contribute(1);
+  ASSERT_EQ(driver_.Report().next_round(), 2u);
+  EXPECT_EQ(Pull(1)->refused().code(), absl::StatusCode::kResourceExhausted);
+  readers[3]->End();
+  EXPECT_EQ(Pull(1)->frames(), kFramesOfAVersion);
+}
+
+TEST_F(ShardDriverTest, Readers_ServedAfterTheyHaveWaited_CountTwoWaysButOnce) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  std::vector<std::shared_ptr<FakeReader>> readers;
+  for (size_t i = 0; i + 1 < Readers::kMost; ++i) readers.push_back(Pull(1));
+  Contribute(1);
+  for (const auto& reader : readers) EXPECT_EQ(reader->frames(), kFramesOfAVersion);
+  const auto last = Pull(1);
+  EXPECT_EQ(last->frames(), kFramesOfAVersion);
+  EXPECT_EQ(Pull(1)->refused().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(ShardDriverTest, Reader_ThatIsForgotten_MakesRoom) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  std::vector<std::shared_ptr<FakeReader>> readers;
+  for (size_t i = 0; i < Readers::kMost; ++i) readers.push_back(Pull(0));
+  readers.pop_back();
+  EXPECT_EQ(Pull(0)->frames(), kFramesOfAVersion);
+}
+
+TEST_F(ShardDriverTest, Attach_AgainAsAnotherConnection_LeavesNoSecondPlace) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  v1::FrameHeader header;
+  header.set_kind(v1::FrameHeader::ATTACH);
+  header.set_run_id("run");
+  header.set_generation(1);
+  header.set_incarnation(kWorker);
+  header.set_connection(1);
+  header.set_connections(2);
+  Say(header);
+  ASSERT_TRUE(stream_->attachment.has_value());
+  EXPECT_EQ(stream_->attachment->connection, 0u);
+}
+
+class SmallMachineTest : public ShardDriverTest {
+ protected:
+  SmallMachineTest() : ShardDriverTest(/*machine_bytes=*/31) {}
+};
+
+TEST_F(SmallMachineTest, Model_TooLarge_IsAnsweredAsAnImpossibleInstall) {
+  driver_.Welcome("run");
+  Install(1);
+  ASSERT_EQ(answers_.size(), 2u);
+  EXPECT_TRUE(answers_[0].has_sealed());
+  EXPECT_EQ(answers_[1].installed().generation(), 1u);
+  EXPECT_THAT(answers_[1].installed().error(), HasSubstr("the model does not fit"));
+  EXPECT_THAT(answers_[1].installed().error(), HasSubstr("use more shards"));
+  EXPECT_EQ(driver_.bound_run_id(), "") << "it holds nothing, and can serve another run";
+}
+
+}  // namespace
+}  // namespace lockstep::service
