@@ -42,7 +42,7 @@ std::string AsText(const Options& options, const v1::Status& status) {
     case Command::kShards:
       return ShardsTable(status, width, paint);
     case Command::kRounds:
-      return RoundsTable(status, width, paint);
+      return RoundsTable(status, options.rounds, width, paint);
     default:
       return StatusPage(status, width, paint);
   }
@@ -70,9 +70,17 @@ ExitCode JudgeStatus(const Options& options, const v1::Status& status) {
   return options.command == Command::kStatus && !status.healthy() ? kNo : kFine;
 }
 
+void KeepRounds(uint32_t most, v1::Status& status) {
+  auto* rounds = status.mutable_rounds();
+  if (rounds->size() > static_cast<int>(most))
+    rounds->DeleteSubrange(static_cast<int>(most), rounds->size() - static_cast<int>(most));
+}
+
 Look LookAtStatus(const Options& options, ControlClient& client) {
-  const auto status = client.GetStatus(options.rounds, options.timeout_or(kDefaultTimeout));
+  // One more, which tells whether the generation changed within the last one shown.
+  auto status = client.GetStatus(options.rounds + 1, options.timeout_or(kDefaultTimeout));
   if (!status.ok()) return Failed(status.status());
+  if (options.command != Command::kRounds || options.output == Output::kJson) KeepRounds(options.rounds, *status);
   return {
       .text = options.output == Output::kJson ? JsonText(options, AsJson(options, *status)) : AsText(options, *status),
       .error = "",

@@ -7,26 +7,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/wire/channel.h"
 #include "deploy/ctl/words.h"
 
 namespace lockstep::ctl {
 namespace {
-
-// A Status of a thousand workers and a large model is well below it.
-constexpr int kMaxMessageBytes = 64 << 20;
-
-grpc::ChannelArguments ChannelArguments() {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // A shard's address means that shard, whatever http_proxy says.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // `wait` and `--watch` notice quickly that a shard is back.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // Despite its name: how long one attempt to connect may take.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
-  return arguments;
-}
 
 // The server's own words that a call has; gRPC's own errors about connections are not among them.
 bool IsFromTransport(const std::string& message) {
@@ -94,9 +79,7 @@ absl::StatusOr<Reply> Ask(const std::string& endpoint, absl::Duration timeout, C
 }  // namespace
 
 ControlClient::ControlClient(std::string endpoint)
-    : endpoint_(std::move(endpoint)),
-      stub_(v1::Control::NewStub(
-          grpc::CreateCustomChannel(endpoint_, grpc::InsecureChannelCredentials(), ChannelArguments()))) {}
+    : endpoint_(std::move(endpoint)), stub_(v1::Control::NewStub(wire::ControlChannel(endpoint_))) {}
 
 absl::StatusOr<v1::Status> ControlClient::GetStatus(uint32_t rounds, absl::Duration timeout) {
   v1::StatusRequest request;

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <fstream>
+#include <iostream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace lockstep::ctl {
 namespace {
@@ -74,6 +76,20 @@ absl::StatusOr<std::string> ResolveEndpoint(const std::string& text) {
   }
   if (absl::Status status = CheckHostPort(text); !status.ok()) return status;
   return text;
+}
+
+absl::StatusOr<std::string> AwaitEndpoint(const std::string& text) {
+  constexpr absl::Duration kPollInterval = absl::Milliseconds(200);
+  absl::StatusOr<std::string> endpoint = ResolveEndpoint(text);
+  if (absl::IsUnavailable(endpoint.status())) {
+    std::cerr << "lockstepctl: waits for the file '" << text
+              << "', which train-local writes as soon as shard 0 listens\n";
+  }
+  while (absl::IsUnavailable(endpoint.status())) {
+    absl::SleepFor(kPollInterval);
+    endpoint = ResolveEndpoint(text);
+  }
+  return endpoint;
 }
 
 }  // namespace lockstep::ctl

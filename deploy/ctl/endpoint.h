@@ -20,6 +20,9 @@ absl::Status CheckHostPort(absl::string_view address);
 // INVALID_ARGUMENT: empty, or no address (in the file). UNAVAILABLE: the file is not there (yet).
 absl::StatusOr<std::string> ResolveEndpoint(const std::string& text);
 
+// The same, but if the file is not there yet, says so on stderr, looks five times a second, and blocks until it is.
+absl::StatusOr<std::string> AwaitEndpoint(const std::string& text);
+
 }  // namespace lockstep::ctl
 
 #endif  // LOCKSTEP_DEPLOY_CTL_ENDPOINT_H_

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -51,6 +52,12 @@ std::string CheckRank(const std::string& text) {
   return absl::SimpleAtoi(text, &rank) ? "" : absl::StrCat("expected a rank such as 0, got '", text, "'");
 }
 
+std::string CheckRounds(const std::string& text) {
+  uint32_t rounds = 0;
+  if (absl::SimpleAtoi(text, &rounds) && rounds >= 1 && rounds <= kMostRounds) return "";
+  return absl::StrCat("expected 1 to ", kMostRounds, ", since a run keeps no more rounds than that, got '", text, "'");
+}
+
 void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Duration>& value, const std::string& help,
              const std::string& if_bare) {
   CLI::Option* option = app.add_option_function<std::string>(
@@ -68,7 +75,8 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
   app.add_option("-o,--output", raw.output, "table, wide or json")
       ->check(CLI::IsMember({"table", "wide", "json"}))
       ->type_name("FORM");
-  AddTime(app, "--watch", raw.options.watch, "ask again and again, by default every second", "1s");
+  AddTime(app, "--watch", raw.options.watch,
+          "ask again and again, by default every second; waits for the endpoint's file", "1s");
 }
 
 CLI::App* AddCommand(CLI::App& app, RawOptions& raw, Command command, const std::string& name,
@@ -79,8 +87,10 @@ CLI::App* AddCommand(CLI::App& app, RawOptions& raw, Command command, const std:
 }
 
 void AddRounds(CLI::App* command, RawOptions& raw) {
-  command->add_option("-n,--rounds", raw.options.rounds, "how many recent rounds (10)")
-      ->check(CLI::Range(1, 100000))
+  command
+      ->add_option("-n,--rounds", raw.options.rounds,
+                   absl::StrCat("how many recent rounds (10; up to ", kMostRounds, ")"))
+      ->check(CheckRounds)
       ->type_name("N");
 }
 
@@ -93,11 +103,15 @@ void AddQuestions(CLI::App& app, RawOptions& raw) {
                        "What is going on, is it healthy, who is waited for (exit code 1 if not "
                        "healthy)"),
             raw);
-  AddCommand(app, raw, Command::kWorkers, "workers", "One line for each worker");
-  AddCommand(app, raw, Command::kShards, "shards", "One line for each shard");
-  AddRounds(AddCommand(app, raw, Command::kRounds, "rounds",
-                       "Recent rounds: how long they took, who came last and by how much"),
-            raw);
+  AddCommand(app, raw, Command::kWorkers, "workers",
+             absl::StrCat("One line for each worker. CAME LAST: in how many of the rounds still known (the newest ",
+                          kMostRounds, "), and how long the others waited for it in all of them"));
+  AddCommand(app, raw, Command::kShards, "shards", "One line for each shard, as of its last report");
+  AddRounds(
+      AddCommand(app, raw, Command::kRounds, "rounds",
+                 "Recent rounds: how long they took, who came last and by how much (nobody is named if the members "
+                 "changed within the round: it waited for that)"),
+      raw);
 }
 
 void AddHealth(CLI::App& app, RawOptions& raw) {
@@ -129,6 +143,30 @@ void AddModelCommands(CLI::App& app, RawOptions& raw) {
   AddVersion(exported, raw, "this version (the newest)");
 }
 
+// "; did you mean --watch?" for --wat; empty for what is the beginning of no option's name.
+std::string Guess(const CLI::App* app, const std::string& word) {
+  if (word.size() < 4) return "";  // --x
+  for (const CLI::App* level = app; level != nullptr; level = level->get_parent()) {
+    for (const CLI::Option* option : level->get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        if (absl::StartsWith("--" + name, word)) return absl::StrCat("; did you mean --", name, "?");
+      }
+    }
+  }
+  return "";
+}
+
+// What is left of a command line, in its order.
+std::string NotExpected(const CLI::App* app) {
+  const std::vector<std::string> words = app->remaining(/*recurse=*/true);
+  const CLI::App* command = app->get_subcommands().empty() ? app : app->get_subcommands().front();
+  std::string guess;
+  for (const std::string& word : words) {
+    if (guess.empty()) guess = Guess(command, word);
+  }
+  return absl::StrCat("not expected: ", absl::StrJoin(words, " "), guess);
+}
+
 // For stderr: what is wrong with the command line.
 std::string Complaint(const CLI::App* app, const CLI::Error& error) {
   std::string what = error.what();
@@ -139,6 +177,9 @@ std::string Complaint(const CLI::App* app, const CLI::Error& error) {
     what = absl::StrCat(given.empty() ? "no command" : absl::StrCat("'", given.front(), "' is no command"),
                         "; expected one of ", absl::StrJoin(known, ", "));
   }
+  if (!app->get_subcommands().empty() && error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
+    what = NotExpected(app);
+  }
   return absl::StrCat("lockstepctl: ", what, "\nRun with --help for more information.\n");
 }
 
@@ -147,7 +188,8 @@ bool NeedsEndpoint(const Options& options) { return options.command != Command::
 std::variant<Options, ExitCode> Finish(RawOptions raw) {
   raw.options.output = kOutputs.at(raw.output);
   if (!NeedsEndpoint(raw.options)) return raw.options;
-  absl::StatusOr<std::string> endpoint = ResolveEndpoint(raw.endpoint);
+  absl::StatusOr<std::string> endpoint =
+      raw.options.watch ? AwaitEndpoint(raw.endpoint) : ResolveEndpoint(raw.endpoint);
   if (!endpoint.ok()) {
     std::cerr << "lockstepctl: " << endpoint.status().message() << "\n";
     return ExitCodeFor(endpoint.status());

@@ -43,11 +43,14 @@ struct Options {
   absl::Duration timeout_or(absl::Duration other) const { return timeout.value_or(other); }
 };
 
+// The server knows no more.
+inline constexpr uint32_t kMostRounds = 256;
+
 inline constexpr absl::Duration kDefaultTimeout = absl::Seconds(5);
 
 // The options, or the code to exit with at once: help was asked for (and is on stdout), or the
 // usage is wrong (and stderr says how). Reads LOCKSTEP_ENDPOINT and the endpoint's file, if that
-// is what is given.
+// is what is given; with --watch, blocks until there is such a file.
 std::variant<Options, ExitCode> ParseOptions(int argc, const char* const* argv);
 
 }  // namespace lockstep::ctl

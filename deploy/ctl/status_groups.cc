@@ -41,8 +41,14 @@ std::vector<uint32_t> WaitingGroup::Numbers() const {
 std::string WaitingGroup::Who() const {
   const std::string numbers = FormatRanges(shards ? "shard" : "rank", Numbers());
   const std::string& name = entries.front()->name();
-  if (entries.size() > 1 || name.empty()) return numbers;
-  return shards ? absl::StrCat(numbers, " (", name, ")") : absl::StrCat(name, " (", numbers, ")");
+  return entries.size() > 1 || name.empty() ? numbers : absl::StrCat(numbers, " (", name, ")");
+}
+
+bool BlamesTheLast(const v1::Status& status, int index) {
+  const v1::RoundRecord& round = status.rounds(index);
+  if (round.participants_size() < 2) return false;
+  const int before = index + 1;  // the newest comes first
+  return before >= status.rounds_size() || status.rounds(before).generation() == round.generation();
 }
 
 std::vector<WaitingGroup> GroupWaiting(const v1::Status& status) {
@@ -69,13 +75,16 @@ std::vector<WorkerGroup> GroupWorkers(const v1::Status& status) {
 std::string ShardGroup::Versions() const {
   uint64_t lowest = UINT64_MAX;
   uint64_t highest = 0;
+  double age = 0;
   for (const v1::ShardStatus* shard : shards) {
     if (!shard->has_version()) continue;
     lowest = std::min<uint64_t>(lowest, shard->version());
     highest = std::max<uint64_t>(highest, shard->version());
+    age = std::max(age, shard->report_age_seconds());
   }
   if (lowest > highest) return "";
-  return lowest == highest ? absl::StrCat("version ", lowest) : absl::StrCat("versions ", lowest, "-", highest);
+  if (lowest == highest) return absl::StrCat("version ", lowest);
+  return absl::StrCat("version ", lowest, " or later, last reports up to ", FormatSeconds(age), " old");
 }
 
 std::vector<ShardGroup> GroupShards(const v1::Status& status) {

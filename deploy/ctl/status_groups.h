@@ -18,7 +18,7 @@ struct WaitingGroup {
   double since_seconds = 0;                    // the longest
   std::string missing;                         // as FormatMissing says it
 
-  // "worker-3 (rank 3)", "ranks 3-7", "shard 1 (10.0.0.2:7000)".
+  // "rank 3 (worker-3)", "ranks 3-7", "shard 1 (10.0.0.2:7000)".
   std::string Who() const;
   std::vector<uint32_t> Numbers() const;
 };
@@ -35,9 +35,13 @@ struct ShardGroup {
   v1::ShardStatus::State state;
   std::vector<const v1::ShardStatus*> shards;  // never empty
 
-  // "version 117", "versions 116-117"; empty if no shard has one.
+  // "version 117"; "version 116 or later, last reports up to 210 ms old"; empty if no shard has one.
   std::string Versions() const;
 };
+
+// Of status.rounds(index): whether it can be said who held the round up. Not if one worker alone took part, nor if the
+// generation changed since the version before: then the round waited for that.
+bool BlamesTheLast(const v1::Status& status, int index);
 
 // Whoever has been waited for longest comes first.
 std::vector<WaitingGroup> GroupWaiting(const v1::Status& status);

@@ -5,20 +5,24 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "deploy/ctl/status_groups.h"
 #include "deploy/ctl/words.h"
 
 namespace lockstep::ctl {
 namespace {
 
-// Two lines of heading, these three, a line for those left out of each, rounds and model: 20.
-constexpr size_t kMaxWaitingLines = 6;
-constexpr size_t kMaxWorkerLines = 6;
+// Heading, run, these three, a line for those left out of each, rounds and model: 23.
+constexpr size_t kMaxHeadingLines = 3;
+constexpr size_t kMaxWaitingLines = 5;
+constexpr size_t kMaxWorkerLines = 5;
 constexpr size_t kMaxShardLines = 4;
+constexpr size_t kTitleColumns = 9;
 constexpr size_t kMaxNames = 3;
 
 // A paragraph: its first line carries the title, the others are indented to match.
@@ -27,11 +31,13 @@ class Section {
   Section(absl::string_view title, size_t max_lines) : title_(title), max_lines_(max_lines) {}
 
   // `count` is how many workers or shards the line speaks of, in case it does not fit.
-  void Add(std::string line, size_t count = 1) {
-    if (lines_.size() < max_lines_) {
-      lines_.push_back(std::move(line));
-    } else {
+  void Add(absl::string_view text, size_t count = 1) {
+    const std::vector<std::string> lines =
+        absl::StrSplit(Wrap(text, kStatusColumns - kTitleColumns, /*indent=*/2), '\n');
+    if (left_out_ > 0 || lines_.size() + lines.size() > max_lines_) {
       left_out_ += count;
+    } else {
+      lines_.insert(lines_.end(), lines.begin(), lines.end());
     }
   }
 
@@ -41,7 +47,7 @@ class Section {
     if (left_out_ > 0) lines.push_back(absl::StrCat("and ", left_out_, " more (see -o wide)"));
     for (const std::string& line : lines) {
       const std::string title = text.empty() ? title_ : "";
-      absl::StrAppend(&text, paint(Colour::kDim, absl::StrFormat("%-9s", title)), line, "\n");
+      absl::StrAppend(&text, paint(Colour::kDim, absl::StrFormat("%-*s", kTitleColumns, title)), line, "\n");
     }
     return text;
   }
@@ -67,8 +73,16 @@ Colour HealthColour(const v1::Status& status) {
 std::string Headline(const v1::Status& status, const Paint& paint) {
   const std::string health = status.healthy() ? "healthy" : "NOT HEALTHY";
   const std::string state = absl::AsciiStrToUpper(StateWords(status.state()));
-  return absl::StrCat(paint(HealthColour(status), absl::StrCat(state, "  ", health)), "  ",
-                      paint(Colour::kBold, OneLine(status.summary())), "\n");
+  const std::string line = absl::StrCat(paint(HealthColour(status), absl::StrCat(state, "  ", health)), "  ",
+                                        paint(Colour::kBold, OneLine(status.summary())));
+  const std::vector<std::string> lines = absl::StrSplit(Wrap(line, kStatusColumns, kTitleColumns), '\n');
+  // A failure may be told at length: the last line has all the rest.
+  std::string text = lines.front();
+  for (size_t i = 1; i < lines.size(); ++i) {
+    absl::StrAppend(&text, i < kMaxHeadingLines ? "\n" : " ",
+                    i < kMaxHeadingLines ? lines[i] : absl::StripLeadingAsciiWhitespace(lines[i]));
+  }
+  return text + "\n";
 }
 
 std::string RunLine(const v1::Status& status) {
@@ -78,19 +92,27 @@ std::string RunLine(const v1::Status& status) {
                       FormatSeconds(status.lease_seconds()), "\n");
 }
 
-std::string WaitingLine(const WaitingGroup& group, const Paint& paint) {
+// `summary` is what the heading says.
+std::string WaitingLine(const WaitingGroup& group, const std::string& summary, const Paint& paint) {
   std::string line =
       absl::StrCat("for ", paint(Colour::kBold, group.Who()), " for ", FormatSeconds(group.since_seconds));
   const std::string reason = OneLine(group.entries.front()->reason());
-  if (!reason.empty()) absl::StrAppend(&line, ": ", reason);
+  if (!reason.empty() && !absl::StrContains(summary, reason)) absl::StrAppend(&line, ": ", reason);
   if (!group.missing.empty()) absl::StrAppend(&line, "; missing: ", group.missing);
   return line;
 }
 
+// The heading names nobody else.
+bool IsAllOf(const v1::Status& status, const WaitingGroup& group) {
+  return group.entries.size() == 1 && status.waiting_for_size() == 1;
+}
+
 std::string WaitingSection(const v1::Status& status, const Paint& paint) {
   Section section("waits", kMaxWaitingLines);
+  const std::string summary = OneLine(status.summary());
   for (const WaitingGroup& group : GroupWaiting(status)) {
-    section.Add(WaitingLine(group, paint), group.entries.size());
+    if (group.missing.empty() && IsAllOf(status, group) && absl::StrContains(summary, group.Who())) continue;
+    section.Add(WaitingLine(group, summary, paint), group.entries.size());
   }
   return section.ToString(paint);
 }
@@ -138,7 +160,7 @@ std::string WorkersSection(const v1::Status& status, const Paint& paint) {
 
 // What there is to say of one shard that is on its own.
 std::string ShardDetail(const v1::ShardStatus& shard) {
-  if (shard.state() == v1::ShardStatus::SILENT) {
+  if (shard.state() == v1::ShardStatus::SILENT || shard.state() == v1::ShardStatus::LOST) {
     return absl::StrCat(" at ", shard.address(), ", last report ", FormatSeconds(shard.report_age_seconds()), " ago");
   }
   if (shard.state() != v1::ShardStatus::UP) return "";
@@ -165,8 +187,8 @@ std::string ShardsSection(const v1::Status& status, const Paint& paint) {
 // Who came last most often, if that says anything.
 std::string OftenLast(const v1::Status& status) {
   std::map<uint32_t, int> times;
-  for (const v1::RoundRecord& round : status.rounds()) {
-    if (round.participants_size() > 1) ++times[round.last_rank()];
+  for (int i = 0; i < status.rounds_size(); ++i) {
+    if (BlamesTheLast(status, i)) ++times[status.rounds(i).last_rank()];
   }
   const auto most =
       std::max_element(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -180,8 +202,9 @@ std::string RoundsSection(const v1::Status& status, const Paint& paint) {
   if (seconds.empty()) return "";
   std::sort(seconds.begin(), seconds.end());
   Section section("rounds", 1);
-  section.Add(absl::StrCat("the last ", seconds.size(), " took ", FormatSeconds(seconds[seconds.size() / 2]),
-                           " (median), at most ", FormatSeconds(seconds.back()), OftenLast(status)));
+  section.Add(absl::StrCat("the last ", seconds.size() == 1 ? "one" : absl::StrCat(seconds.size()), " took ",
+                           FormatSeconds(seconds[seconds.size() / 2]), " (median), at most ",
+                           FormatSeconds(seconds.back()), OftenLast(status)));
   return section.ToString(paint);
 }
 
@@ -196,8 +219,9 @@ std::string ModelSection(const v1::Status& status, const Paint& paint) {
   uint64_t elements = 0;
   for (const v1::TensorSpec& tensor : status.model().tensors()) elements += Elements(tensor);
   Section section("model", 1);
-  section.Add(absl::StrCat(status.model().tensors_size(), " tensors, ", FormatCount(elements), " elements; ",
-                           status.optimizer().optimizer(), ", lr ", status.optimizer().lr()));
+  section.Add(absl::StrCat(FormatCount(static_cast<uint64_t>(status.model().tensors_size()), "tensor"), ", ",
+                           FormatCount(elements, "element"), "; ", status.optimizer().optimizer(), ", lr ",
+                           status.optimizer().lr()));
   return section.ToString(paint);
 }
 

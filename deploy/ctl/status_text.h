@@ -1,8 +1,8 @@
 // The page that `lockstepctl status` shows: what is going on, is it healthy, who holds it up.
 //
-//   TRAINING  NOT HEALTHY  round 118 waits for worker-3 (rank 3), silent for 8.2 s
+//   TRAINING  NOT HEALTHY  round 118 is under way, waits for rank 3 (worker-3) for 8.2 s: silent: no heartbeat
 //   run 3f9a2c01, version 117, round 118, generation 4, up 1 m 12 s, lease 5.0 s
-//   waits    for worker-3 (rank 3) for 8.2 s: no heartbeat; missing: all 12 blocks on shards 0-3
+//   waits    for rank 3 (worker-3) for 8.2 s; missing: all 12 blocks on shards 0-3
 //   workers  ranks 0-2, 4-15 active
 //            rank 3 silent: worker-3, last heard 8.2 s ago
 //   shards   0-3 up, version 117
@@ -10,7 +10,8 @@
 //   model    6 tensors, 109,386 elements; adamw, lr 0.001
 //
 // At most kMaxStatusLines lines, however many workers, shards and tensors there are and whatever
-// state they are in: what is alike is folded, and what does not fit is counted.
+// state they are in: what is alike is folded, what the first line says is not said again, and what does not fit is
+// counted. Lines are broken at kStatusColumns.
 //
 // Thread-safety: pure functions.
 #ifndef LOCKSTEP_DEPLOY_CTL_STATUS_TEXT_H_
@@ -24,6 +25,7 @@
 namespace lockstep::ctl {
 
 inline constexpr int kMaxStatusLines = 24;
+inline constexpr size_t kStatusColumns = 110;
 
 // Every line ends with a newline.
 std::string StatusText(const v1::Status& status, const Paint& paint);

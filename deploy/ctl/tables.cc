@@ -1,9 +1,11 @@
 #include "deploy/ctl/tables.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "deploy/ctl/status_groups.h"
 #include "deploy/ctl/table.h"
 #include "deploy/ctl/words.h"
 
@@ -67,32 +69,34 @@ std::string ClosedBlocks(const v1::ShardStatus& shard) {
 }
 
 Cells ShardCells(const v1::ShardStatus& shard, Width width) {
-  return Join(
-      {absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()), FormatVersion(shard),
-       absl::StrCat(shard.generation()), ClosedBlocks(shard), FormatBytes(shard.parameter_bytes())},
-      {FormatBytes(shard.contribution_bytes()), FormatSeconds(shard.report_age_seconds()),
-       absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
-      width);
+  return Join({absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()),
+               FormatVersion(shard), FormatSeconds(shard.report_age_seconds()), absl::StrCat(shard.generation()),
+               ClosedBlocks(shard), FormatBytes(shard.parameter_bytes())},
+              {FormatBytes(shard.contribution_bytes()), absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
+              width);
 }
 
 std::string NameOf(const v1::Status& status, uint32_t rank) {
   for (const v1::WorkerStatus& worker : status.workers()) {
     if (worker.rank() == rank && !worker.name().empty()) {
-      return absl::StrCat(worker.name(), " (rank ", rank, ")");
+      return absl::StrCat("rank ", rank, " (", worker.name(), ")");
     }
   }
   return absl::StrCat("rank ", rank);
 }
 
-std::string LastToCome(const v1::Status& status, const v1::RoundRecord& round) {
+std::string LastToCome(const v1::Status& status, int index) {
+  const v1::RoundRecord& round = status.rounds(index);
+  if (round.participants_size() > 1 && !BlamesTheLast(status, index)) return "- (new generation)";
   return round.participants().empty() ? "-" : NameOf(status, round.last_rank());
 }
 
-Cells RoundCells(const v1::Status& status, const v1::RoundRecord& round, Width width) {
+Cells RoundCells(const v1::Status& status, int index, Width width) {
+  const v1::RoundRecord& round = status.rounds(index);
   const std::vector<uint32_t> ranks(round.participants().begin(), round.participants().end());
-  const std::string late = ranks.size() < 2 ? "-" : FormatSeconds(round.last_by_seconds());
+  const std::string late = BlamesTheLast(status, index) ? FormatSeconds(round.last_by_seconds()) : "-";
   return Join({absl::StrCat(round.version()), FormatSeconds(round.seconds()), absl::StrCat(ranks.size()),
-               LastToCome(status, round), late},
+               LastToCome(status, index), late},
               {FormatSeconds(round.collect_seconds()), absl::StrCat(round.generation()), OrDash(FormatRanges(ranks))},
               width);
 }
@@ -119,21 +123,18 @@ std::string ShardsTable(const v1::Status& status, Width width, const Paint& pain
                     {"ADDRESS", Align::kLeft},
                     {"STATE", Align::kLeft},
                     {"VERSION", Align::kRight},
+                    {"REPORTED", Align::kRight},
                     {"GENERATION", Align::kRight},
                     {"CLOSED", Align::kRight},
                     {"PARAMETERS", Align::kRight}},
-                   {{"CONTRIBUTIONS", Align::kRight},
-                    {"REPORT", Align::kRight},
-                    {"DUPLICATES", Align::kRight},
-                    {"STALE", Align::kRight}},
-                   width));
+                   {{"CONTRIBUTIONS", Align::kRight}, {"DUPLICATES", Align::kRight}, {"STALE", Align::kRight}}, width));
   for (const v1::ShardStatus& shard : status.shards()) {
     table.Add(ShardCells(shard, width), ColourOf(shard.state()));
   }
   return table.ToString(paint);
 }
 
-std::string RoundsTable(const v1::Status& status, Width width, const Paint& paint) {
+std::string RoundsTable(const v1::Status& status, uint32_t most, Width width, const Paint& paint) {
   Table table(Join({{"VERSION", Align::kRight},
                     {"TOOK", Align::kRight},
                     {"WORKERS", Align::kRight},
@@ -141,8 +142,8 @@ std::string RoundsTable(const v1::Status& status, Width width, const Paint& pain
                     {"BY", Align::kRight}},
                    {{"COLLECTED IN", Align::kRight}, {"GENERATION", Align::kRight}, {"PARTICIPANTS", Align::kLeft}},
                    width));
-  for (const v1::RoundRecord& round : status.rounds()) {
-    table.Add(RoundCells(status, round, width));
+  for (int i = 0; i < std::min(status.rounds_size(), static_cast<int>(most)); ++i) {
+    table.Add(RoundCells(status, i, width));
   }
   return table.ToString(paint);
 }

@@ -17,11 +17,12 @@ enum class Width { kNarrow, kWide };
 // One line for each rank.
 std::string WorkersTable(const v1::Status& status, Width width, const Paint& paint);
 
-// One line for each shard.
+// One line for each shard: what it last reported, and how long ago that was.
 std::string ShardsTable(const v1::Status& status, Width width, const Paint& paint);
 
-// One line for each recent round, newest first: who came last, and how long the others waited.
-std::string RoundsTable(const v1::Status& status, Width width, const Paint& paint);
+// One line for each recent round, newest first and at most `most`: who came last, and how long the others waited. The
+// round before the last one shown tells whether the generation changed in it, so ask for one more.
+std::string RoundsTable(const v1::Status& status, uint32_t most, Width width, const Paint& paint);
 
 }  // namespace lockstep::ctl
 

@@ -22,6 +22,25 @@ std::string TwoUnits(int64_t total, int64_t unit, absl::string_view big, int64_t
   return absl::StrFormat("%d %s %d %s", total / unit, big, total % unit / rest_unit, small);
 }
 
+// Without escape sequences, which end with an 'm'.
+size_t VisibleWidth(absl::string_view text) {
+  size_t width = 0;
+  bool escaped = false;
+  for (const char c : text) {
+    if (c == '\x1b') escaped = true;
+    if (!escaped) ++width;
+    if (c == 'm') escaped = false;
+  }
+  return width;
+}
+
+// "all 12 blocks", "3 of 12 blocks", "the only block"; without the noun if it has been said.
+std::string FormatAmount(uint32_t count, uint32_t blocks, bool with_noun) {
+  if (blocks == 1) return with_noun ? "the only block" : "the only one";
+  const std::string amount = count == blocks ? absl::StrCat("all ", blocks) : absl::StrCat(count, " of ", blocks);
+  return absl::StrCat(amount, with_noun ? " blocks" : "");
+}
+
 std::string FormatRange(uint32_t first, uint32_t last) {
   return first == last ? absl::StrCat(first) : absl::StrCat(first, "-", last);
 }
@@ -68,6 +87,34 @@ std::string FormatCount(uint64_t count) {
   return digits;
 }
 
+std::string FormatCount(uint64_t count, absl::string_view singular) {
+  return absl::StrCat(FormatCount(count), " ", singular, count == 1 ? "" : "s");
+}
+
+std::string Wrap(absl::string_view text, size_t columns, size_t indent) {
+  std::string wrapped;
+  size_t column = 0;
+  bool has_word = false;  // this line
+  for (absl::string_view rest = text; !rest.empty();) {
+    const size_t begin = std::min(rest.find_first_not_of(' '), rest.size());
+    const size_t end = std::min(rest.find(' ', begin), rest.size());
+    const absl::string_view word = rest.substr(begin, end - begin);
+    const size_t width = VisibleWidth(word);
+    if (has_word && column + begin + width > columns) {
+      absl::StrAppend(&wrapped, "\n", std::string(indent, ' '));
+      column = indent;
+    } else {
+      wrapped.append(begin, ' ');
+      column += begin;
+    }
+    wrapped.append(word.data(), word.size());
+    has_word = true;
+    column += width;
+    rest.remove_prefix(end);
+  }
+  return wrapped;
+}
+
 std::string FormatRanges(std::vector<uint32_t> numbers) {
   std::sort(numbers.begin(), numbers.end());
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
@@ -100,9 +147,8 @@ std::string FormatMissing(const google::protobuf::RepeatedPtrField<v1::MissingOn
   }
   std::vector<std::string> parts;
   for (const auto& [counts, shards] : shards_by_counts) {
-    const auto [count, blocks] = counts;
-    const std::string amount = count == blocks ? absl::StrCat("all ", blocks) : absl::StrCat(count, " of ", blocks);
-    parts.push_back(absl::StrCat(amount, parts.empty() ? " blocks on " : " on ", FormatRanges("shard", shards)));
+    const std::string amount = FormatAmount(counts.first, counts.second, /*with_noun=*/parts.empty());
+    parts.push_back(absl::StrCat(amount, " on ", FormatRanges("shard", shards)));
   }
   return absl::StrJoin(parts, ", ");
 }

@@ -30,6 +30,13 @@ std::string FormatBytes(uint64_t bytes);
 // "109,386".
 std::string FormatCount(uint64_t count);
 
+// "1 tensor", "2 tensors": `singular` with an s for any number but one.
+std::string FormatCount(uint64_t count, absl::string_view singular);
+
+// Breaks lines at spaces so that they have at most `columns` characters, words that are longer aside; what follows a
+// break begins with `indent` spaces. Escape sequences for colours take no room.
+std::string Wrap(absl::string_view text, size_t columns, size_t indent);
+
 // "0-3, 5, 7-9". Sorts; repeated numbers count once. Empty for none.
 std::string FormatRanges(std::vector<uint32_t> numbers);
 
@@ -40,7 +47,8 @@ std::string FormatRanges(absl::string_view singular, const std::vector<uint32_t>
 std::string FormatVersion(const v1::Status& status);
 std::string FormatVersion(const v1::ShardStatus& shard);
 
-// What a rank still owes: "all 12 blocks on shards 0-1, 3 of 12 on shard 2". Empty if nothing.
+// What a rank still owes: "all 12 blocks on shards 0-1, 3 of 12 on shard 2", "the only block on shard 0". Empty if
+// nothing.
 std::string FormatMissing(const google::protobuf::RepeatedPtrField<v1::MissingOnShard>& missing);
 
 }  // namespace lockstep::ctl

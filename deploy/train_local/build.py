@@ -9,12 +9,14 @@ Environment:
 import collections
 import os
 import pwd
+import re
 import shlex
 import subprocess
 import tempfile
 import time
 
 from process import die_with
+from run_folder import last_lines
 
 Programs = collections.namedtuple('Programs', ['server', 'worker', 'ctl'])
 
@@ -31,9 +33,17 @@ class Stopped(Exception):
     """A signal came."""
 
 
-def programs(build, say, stopped):
-    """Installs and builds if `build`, and returns the paths of the programs. Blocks; `stopped()`
-    is asked several times a second, and ends it with Stopped."""
+# Lines that can be read in a file. --show_progress: .bazelrc switches it off.
+_BAZEL_FLAGS = ['--color=no', '--curses=no', '--show_progress', '--show_progress_rate_limit=1']
+_PROGRESS = re.compile(rb'\[([\d,]+) / ([\d,]+)\]')
+_SILENT_SECONDS = 3.0  # nothing to build: no line of progress in a log
+_PROGRESS_SECONDS = 10.0
+_QUIET_SECONDS = 10.0  # a build that takes no longer needs no word at its end
+
+
+def programs(build, display, log_path, stopped):
+    """Installs and builds if `build`, and returns the paths of the programs. What Bazel says goes to `log_path`, how far
+    it is to `display`. Blocks; `stopped()` is asked several times a second, and ends it with Stopped."""
     folder = os.environ.get('LOCKSTEP_BIN_DIR')
     if folder:
         return _check(Programs(*(os.path.join(folder, os.path.basename(p)) for p in _IN_BAZEL_BIN)))
@@ -41,13 +51,34 @@ def programs(build, say, stopped):
     bazel = shlex.split(os.environ.get('LOCKSTEP_BAZEL', 'bazel'))
     flags = shlex.split(os.environ.get('LOCKSTEP_BAZEL_FLAGS', ''))
     if build:
-        start = time.monotonic()
         _run([os.path.join(ROOT, 'deploy', 'install-deps')], environment, stopped)
-        say('building (the first time takes minutes)')
-        _run(bazel + ['build'] + flags + ['//:programs'], environment, stopped)
-        say(f'built in {time.monotonic() - start:.0f} s')
-    output = _run(bazel + ['info'] + flags + ['bazel-bin'], environment, stopped, capture=True)
+        display.say('building; the first time takes minutes')
+        start = time.monotonic()
+
+        def show():
+            elapsed = time.monotonic() - start
+            if elapsed > _SILENT_SECONDS or display.is_terminal:
+                display.show(progress(log_path), elapsed, pause=_PROGRESS_SECONDS)
+
+        with open(log_path, 'wb') as log:
+            _run(bazel + ['build'] + _BAZEL_FLAGS + flags + ['//:programs'], environment, stopped, log=log, show=show)
+        if time.monotonic() - start > _QUIET_SECONDS:
+            display.say(f'built in {time.monotonic() - start:.0f} s')
+    with open(log_path, 'ab') as log:
+        output = _run(bazel + ['info'] + flags + ['bazel-bin'], environment, stopped, log=log, capture=True)
     return _check(Programs(*(os.path.join(output.strip(), path) for path in _IN_BAZEL_BIN)))
+
+
+def progress(log_path):
+    """"building: 312 of 1,024 steps", from what Bazel said last."""
+    try:
+        with open(log_path, 'rb') as file:
+            file.seek(max(0, os.path.getsize(log_path) - 8192))
+            counts = _PROGRESS.findall(file.read())
+    except OSError:
+        counts = []
+    done, steps = counts[-1] if counts else (b'0', b'0')
+    return f'building: {done.decode()} of {steps.decode()} steps' if counts else 'building: Bazel looks what is to be done'
 
 
 def _check(found):
@@ -72,31 +103,34 @@ def _home_of_user():
         return None
 
 
-def _run(command, environment, stopped, capture=False):
+def _run(command, environment, stopped, log=None, capture=False, show=lambda: None):
+    """Returns what it prints to standard output, if `capture`. `log` takes the rest; without one, the terminal does."""
     # In our process group: Ctrl-C reaches it by itself, and sudo may ask for a password.
     try:
         child = subprocess.Popen(command, cwd=ROOT, env=environment, text=True,
-                                 stdout=subprocess.PIPE if capture else 2,
+                                 stdout=subprocess.PIPE if capture else log or 2, stderr=log,
                                  preexec_fn=die_with(os.getpid()))
     except FileNotFoundError:
         raise BuildError(f'cannot find {command[0]}; deploy/install-deps installs what is needed')
     try:
-        output = _wait(child, stopped)
+        output = _wait(child, stopped, show)
     finally:
         if child.poll() is None:
             child.kill()
             child.wait()
     if child.returncode != 0:
-        raise BuildError(f'{shlex.join(command)} failed with code {child.returncode}; '
-                         'its output above says why')
+        why = '\n  '.join(['its output ends with'] + last_lines(log.name, 20)) if log else 'its output above says why'
+        raise BuildError(f'{shlex.join(command)} failed with code {child.returncode}; {why}' +
+                         (f'\nAll of it: {log.name}' if log else ''))
     return output
 
 
-def _wait(child, stopped):
+def _wait(child, stopped, show):
     while True:
         try:
             return child.communicate(timeout=0.1)[0]
         except subprocess.TimeoutExpired:
+            show()
             if stopped():
                 _stop(child)
                 raise Stopped

@@ -44,6 +44,8 @@ OPTIMIZER_FLAGS = {
 WORKERS = 4
 SHARDS = 2
 LEASE = '5s'
+DURABILITY = 'journal'
+FSYNC = 'never'
 SEED = 1
 
 

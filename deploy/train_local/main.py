@@ -1,6 +1,7 @@
 """train-local: one command from a source tree to a trained model. See --help and ../README.md."""
 
 import datetime
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,9 @@ import options as command_line
 from metrics import Metrics
 from probe import StatusProbe
 from progress import Display, progress_line
-from report import report, summary
+from report import count, report, summary
 from restart_policy import EXIT_INTERNAL
-from run_folder import FolderError, RunFolder, read_json, write_json
+from run_folder import FolderError, RunFolder, read_json, shown, write_json
 from supervisor import Stop, Supervisor
 
 EXIT_STOPPED = 130
@@ -66,7 +67,7 @@ def _train(options, programs, folder, display, signals):
                 raise build.Stopped
             _look(supervisor, probe, metrics)
             line = progress_line(metrics.last, metrics.accuracy, supervisor.status,
-                                 options.total_rounds, supervisor.restarts)
+                                 options.total_rounds, supervisor.restarts, supervisor.runs)
             display.show(line, time.monotonic() - start, _now_text())
             time.sleep(TICK)
     finally:
@@ -105,10 +106,12 @@ def _run(options, signals):
     folder.prepare()
     with open(folder.log_file('train-local'), 'a', encoding='utf-8') as log:
         display = Display(log=log)
-        programs = build.programs(options.build, display.say, lambda: signals.count > 0)
-        display.say(f'training {options.model} on {options.dataset}: {options.workers} workers, '
-                    f'{options.shards} shards; watch it with '
-                    f'{programs.ctl} --endpoint {folder.endpoint} status')
+        programs = build.programs(options.build, display, folder.log_file('build'), lambda: signals.count > 0)
+        display.say(f'training {options.model} on {options.dataset}: {count(options.workers, "worker")}, '
+                    f'{count(options.shards, "shard")}; watch it with\n  ' +
+                    shlex.join([folder.link_ctl(programs.ctl), '--endpoint', shown(folder.endpoint), 'status',
+                                '--watch']))
+        display.begin()
         training = _train(options, programs, folder, display, signals)
         _conclude(options, programs, folder, display, training)
 

@@ -30,6 +30,8 @@ class Options:
     schedule: str
     seed: int
     lease: str
+    durability: str  # journal or memory
+    fsync: str  # of the journal: never or round
     delay_max: float
     out: str  # absolute
     build: bool
@@ -81,11 +83,11 @@ def _number(at_least, excluded):
 
 
 def _lease(text):
-    match = re.fullmatch(r'(\d+(?:\.\d+)?)(ms|s|m|)', text)
-    seconds = {'ms': 0.001, 's': 1, '': 1, 'm': 60}
-    if not match or float(match.group(1)) * seconds[match.group(2)] < 0.1:
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)(ms|s|m|h|)', text)
+    milliseconds = {'ms': 1, 's': 1000, '': 1000, 'm': 60000, 'h': 3600000}
+    if not match or not 500 <= float(match.group(1)) * milliseconds[match.group(2)] <= 3600000:
         raise argparse.ArgumentTypeError(
-            f'expected a time of at least 100ms, such as 5s or 800ms, got {text!r}')
+            f'expected a duration of at least 500ms and at most 1h, such as 5s, but got {text!r}')
     return text if match.group(2) else text + 's'
 
 
@@ -104,7 +106,7 @@ def _dataset(text):
 
 def _parser():
     parser = _Parser(
-        prog='train-local',
+        prog='train-local', allow_abbrev=False,
         description='Trains a real model on this machine with real shard and worker processes, '
         'which it builds, starts, watches and restarts.',
         epilog='Exit codes: 0 training completed; 64 wrong usage; 65 damaged data; 70 it could '
@@ -130,6 +132,11 @@ def _parser():
     add('--out', default='run', metavar='DIR', help='where results and logs go (%(default)s)')
     add('--lease', type=_lease, default=defaults.LEASE, metavar='TIME',
         help='how long a worker is believed alive after its last heartbeat (%(default)s)')
+    add('--durability', choices=['journal', 'memory'], default=defaults.DURABILITY,
+        help='where shards keep their part of the model: in DIR/state too, so that one that dies comes back with it, or '
+        'in memory alone, so that all start again (%(default)s)')
+    add('--fsync', choices=['never', 'round'], default=defaults.FSYNC,
+        help='when the journal is forced to disk: never outlives processes, round this machine too (%(default)s)')
     add('--delay-max', type=_number(0, False), default=0.0, metavar='SECONDS',
         help='workers sleep a random time up to this before each contribution (0)')
     add('--no-build', action='store_true', help='use the programs that were built last')
@@ -151,5 +158,6 @@ def parse(arguments):
         model=given.model or recipe.model, optimizer=optimizer,
         lr=given.lr or defaults.LEARNING_RATES[optimizer], batch=batch, rounds=given.rounds,
         epochs=epochs, total_rounds=total, schedule=recipe.schedule if total else 'constant',
-        seed=given.seed, lease=given.lease, delay_max=given.delay_max,
+        seed=given.seed, lease=given.lease,
+        durability=given.durability, fsync=given.fsync, delay_max=given.delay_max,
         out=os.path.abspath(given.out), build=not given.no_build, verbose=given.verbose)

@@ -34,9 +34,10 @@ class Process:
         self.policy = RestartPolicy()
         self.state = State.DUE
         self.due = 0.0
-        self.starts = 0
+        self.restarts = 0  # lives that began because the one before ended by itself
         self.started = 0.0
         self.ended = 0.0
+        self._counts = False  # the next start
         self._popen = None
 
     @property
@@ -44,17 +45,13 @@ class Process:
         """While it runs; otherwise None."""
         return self._popen.pid if self.state is State.RUNNING else None
 
-    @property
-    def restarts(self):
-        return max(0, self.starts - 1)
-
     def start(self, now):
         with open(self.log_path, 'ab') as log:
             self._popen = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=_environment(), start_new_session=True, preexec_fn=die_with(os.getpid()))
         self.state = State.RUNNING
-        self.starts += 1
+        self.restarts += self._counts
         self.started = now
 
     def poll(self, now):
@@ -73,9 +70,12 @@ class Process:
         except OSError:
             return False  # it has just ended
 
-    def restart_at(self, due):
+    def restart_at(self, due, counts=None):
+        """`counts`: as a restart; None: as was said before."""
         self.state = State.DUE
         self.due = due
+        if counts is not None:
+            self._counts = counts
 
     def send(self, number):
         """A signal to the whole process group, if it runs."""

@@ -3,12 +3,13 @@
 import os
 import shutil
 import sys
+import textwrap
 
 # Somebody is always last; below this it is not worth a word.
 WORTH_SAYING = 1.0
 
 
-def progress_line(metrics, accuracy, status, total_rounds, restarts):
+def progress_line(metrics, accuracy, status, total_rounds, restarts, runs=1):
     """`metrics` is the newest round, `status` what lockstepctl said last; either may be empty."""
     parts = [_round(metrics, status, total_rounds)]
     # First, since a narrow terminal cuts off the end.
@@ -21,11 +22,13 @@ def progress_line(metrics, accuracy, status, total_rounds, restarts):
         parts.append(f'{short_number(metrics["samples_per_second"])} samples/s')
     if restarts:
         parts.append(f'restarts {restarts}')
+    if runs > 1:
+        parts.append(f'runs {runs}')
     return '  '.join(parts)
 
 
 def waiting_for(status):
-    """["waits 8.2 s for worker-3 (rank 3)"]: who has been waited for longest; [] if nobody."""
+    """["waits 8.2 s for rank 3 (worker-3)"]: who has been waited for longest; [] if nobody."""
     late = [w for w in culprits(status) if w.get('since_seconds', 0) >= WORTH_SAYING]
     if not late:
         return []
@@ -53,11 +56,11 @@ def short_number(value):
 
 
 def who(entry):
-    """"worker-3 (rank 3)", "shard 1": of an entry of waiting_for."""
+    """"rank 3 (worker-3)", "shard 1": of an entry of waiting_for."""
     if 'shard' in entry:
         return f'shard {entry["shard"]}'
     name = entry.get('name')
-    return f'{name} (rank {entry.get("rank")})' if name else f'rank {entry.get("rank")}'
+    return f'rank {entry.get("rank")} ({name})' if name else f'rank {entry.get("rank")}'
 
 
 def _round(metrics, status, total_rounds):
@@ -76,6 +79,12 @@ def _is_number(value):
 
 def _after(elapsed, text):
     return f'{elapsed:6.1f} s  {text}'
+
+
+def wrapped(text, columns):
+    """For the screen: lines of at most `columns`, those after the first indented below what follows the time."""
+    return textwrap.fill(text, max(40, columns), subsequent_indent=' ' * len(_after(0, '')), break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def seconds_between_lines(elapsed):
@@ -98,12 +107,20 @@ class Display:
 
     def say(self, text, timestamp='', elapsed=None):
         self._clear()
-        print(text if elapsed is None else _after(elapsed, text), file=self._stream, flush=True)
+        line = text if elapsed is None else _after(elapsed, text)
+        if self.is_terminal and elapsed is not None:
+            line = wrapped(line, shutil.get_terminal_size().columns)
+        print(line, file=self._stream, flush=True)
         if self.log:
             for line in text.splitlines():
                 print(f'{timestamp} {line}'.strip(), file=self.log, flush=True)
 
-    def show(self, line, elapsed, timestamp=''):
+    def begin(self):
+        """`elapsed` starts again from 0."""
+        self._next_line = 0.0
+
+    def show(self, line, elapsed, timestamp='', pause=None):
+        """In a log at most every `pause` seconds, if given."""
         if self.is_terminal:
             width = shutil.get_terminal_size().columns
             self._stream.write('\r\x1b[K' + line[:max(1, width - 1)])
@@ -111,7 +128,7 @@ class Display:
             self._drawn = True
         if elapsed < self._next_line:
             return
-        self._next_line = elapsed + seconds_between_lines(elapsed)
+        self._next_line = elapsed + (pause or seconds_between_lines(elapsed))
         if not self.is_terminal:
             print(_after(elapsed, line), file=self._stream, flush=True)
         if self.log:

@@ -36,14 +36,21 @@ def report(summary_, restarts_by_name, folder):
         f'  rounds         {summary_["rounds"]} (version {summary_["version"]}, '
         f'generation {summary_["generation"]})',
         f'  fingerprint    {summary_["fingerprint"]}',
-        f'  processes      {summary_["workers"]} workers, {summary_["shards"]} shards',
+        f'  processes      {count(summary_["workers"], "worker")}, {count(summary_["shards"], "shard")}',
         f'  restarts       {_restarts(summary_["restarts"], restarts_by_name)}',
     ]
+    if summary_['runs'] > 1:
+        lines.append(f'  runs           {summary_["runs"]}: it started again from the beginning')
     if summary_['samples_per_second']:
         lines.append(f'  speed          {summary_["samples_per_second"]:,.0f} samples/s')
     lines.append(f'  results        {folder}: summary.json, model.safetensors, metrics.jsonl, '
                  'logs/')
     return '\n'.join(lines)
+
+
+def count(number, noun):
+    """"1 worker", "2 workers"."""
+    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 def _number(value):

@@ -3,7 +3,9 @@
     summary.json, model.safetensors, metrics.jsonl    results
     endpoint, pids.json                               while it runs: for lockstepctl, and for tests
     result.json, addresses/                           what the processes tell train-local
-    logs/                                             one file for each process
+    lockstepctl                                       a link to the program
+    logs/                                             one file for each process, and build.log
+    state/                                            one folder for each shard: its journal
     .train-local                                      marks the folder as ours, and locks it
 """
 
@@ -11,11 +13,12 @@ import fcntl
 import json
 import os
 import re
+import shutil
 
 _RESULTS = ('summary.json', 'model.safetensors', 'metrics.jsonl', 'endpoint', 'pids.json',
             'result.json')
-_LOGS = re.compile(r'(shard-\d+|worker-\d+|train-local)\.log')
-_ADDRESSES = re.compile(r'shard-\d+')
+_LOGS = re.compile(r'(shard-\d+|worker-\d+|train-local|build)\.log')
+_SHARDS = re.compile(r'shard-\d+')
 
 
 class FolderError(Exception):
@@ -34,6 +37,8 @@ class RunFolder:
         self.result = os.path.join(path, 'result.json')
         self.logs = os.path.join(path, 'logs')
         self.addresses = os.path.join(path, 'addresses')
+        self.state = os.path.join(path, 'state')
+        self.ctl = os.path.join(path, 'lockstepctl')
         self._lock = None
 
     def log_file(self, name):
@@ -41,6 +46,23 @@ class RunFolder:
 
     def address_file(self, name):
         return os.path.join(self.addresses, name)
+
+    def state_of(self, name):
+        return os.path.join(self.state, name)
+
+    def remove_state(self):
+        """What shards keep for their next life. A new run begins without; no shard must run."""
+        for name in os.listdir(self.state) if os.path.isdir(self.state) else []:
+            if _SHARDS.fullmatch(name):
+                shutil.rmtree(self.state_of(name))
+
+    def link_ctl(self, program):
+        """Makes DIR/lockstepctl, which is shorter to type than Bazel's path, and returns a path of it to show."""
+        if os.path.islink(self.ctl) or not os.path.exists(self.ctl):
+            _remove(self.ctl)
+            os.symlink(os.path.abspath(program), self.ctl)
+            return shown(self.ctl)
+        return program
 
     def prepare(self):
         """Makes the folder, takes it for this process, and removes what an earlier run left in it.
@@ -89,11 +111,18 @@ class RunFolder:
             _remove(os.path.join(self.path, name))
             _remove(os.path.join(self.path, name + '.tmp'))
         _remove_matching(self.logs, _LOGS)
-        _remove_matching(self.addresses, _ADDRESSES)
+        _remove_matching(self.addresses, _SHARDS)
+        self.remove_state()
 
     def release(self):
         if self._lock:
             self._lock.close()
+
+
+def shown(path):
+    """As people would type it: from the current folder if the path leads down from there."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def _remove(path):

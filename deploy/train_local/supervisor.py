@@ -7,8 +7,11 @@
 
 The run is over when a shard has ended with 0 (the coordinator said: done), or every worker has.
 From then on nothing is restarted, and what still runs gets GRACE seconds to end by itself.
-A run that was started anew (a shard lost its memory) needs all its workers again, those that were
-done with the run before included.
+
+A shard that dies comes back alone. With a journal it has its part of the model again and the run goes on. Without one the
+run fails: every process ends with EXIT_RETRY and is restarted. With a journal a failed run (EXIT_RETRY of shard 0, which
+hosts the coordinator) is started over as a whole: all processes end, what the shards kept is removed, all start.
+A run that was started anew needs all its workers again, those that were done with the run before included.
 
 Thread-safety: none; `step` is called a few times a second and never blocks.
 """
@@ -27,6 +30,7 @@ from run_folder import last_lines, read_text, write_json, write_whole
 GRACE = 15.0  # to end by themselves, once the run is over
 TERM_SECONDS = 3.0  # to end after SIGTERM
 STARTUP_SECONDS = 30.0  # for shard 0 to listen
+RUN_END_SECONDS = 2.0  # to end by themselves, once the run has failed
 SHARD_LOSS_SECONDS = 10.0  # after a shard's death: all others end too, and that is no news
 
 
@@ -50,6 +54,9 @@ class Supervisor:
         self._run_id = None
         self._hold_ups = HoldUps()
         self._shard_died = float('-inf')
+        self._run_failed = None  # when, while the run is being started over
+        self._seated = {}  # worker -> since when the life that it has now has been seen to hold its rank
+        self._replaced = set()  # workers killed to have them replaced
         self._written_pids = None
         self.endpoint = ''
         self.status = {}
@@ -93,6 +100,7 @@ class Supervisor:
         """
         for process in self.processes:
             self._notice_end(process, now)
+        self._start_over(now)
         self._start_due(now)
         self._find_endpoint(now)
         self._write_pids()
@@ -108,19 +116,37 @@ class Supervisor:
                 self._note(f'{worker.name}: rank {rank} is free again; restarting')
                 worker.restart_at(max(worker.due, asked))
         if self._over_since is None:
-            for line in self._hold_ups.news(status, self._advice):
+            self._replace_evicted(asked, status)
+            for line in self._hold_ups.news(status, lambda entry: self._explain(entry, asked)):
                 self._say(line)
 
-    def _advice(self, entry):
-        """What to do about somebody who holds the run up."""
+    def _replace_evicted(self, asked, status):
+        """A stopped process does not notice that it was evicted, and so does not make way for its replacement."""
+        for place in status.get('workers', []):
+            worker = self.workers[place['rank']]
+            if worker.state is not State.RUNNING or asked <= worker.started:
+                continue
+            if place.get('state') != 'absent':
+                self._seated[worker] = worker.started
+            elif self._seated.get(worker) == worker.started and worker.is_stopped():
+                self._say(f'{worker.name} lost rank {place["rank"]} while its process {worker.pid} was stopped: killing '
+                          'that process and starting a replacement')
+                self._replaced.add(worker)
+                worker.send(signal.SIGKILL)
+
+    def _explain(self, entry, asked):
+        """Why somebody holds the run up and what to do about it; None if that is being done."""
         is_shard = 'shard' in entry
         process = self.shards[entry['shard']] if is_shard else self.workers[entry['rank']]
-        if process.pid is None:
-            return 'it is being restarted'
+        if process.pid is None or process in self._replaced:
+            return None
+        if asked - process.started < self.status.get('lease_seconds', 5.0):
+            return None  # it is on its way
+        reason = entry.get('reason', '').split(';')[0].removesuffix(': start a worker')  # we know better what to do
         replace = '' if is_shard else f', "kill -9 {process.pid}" has it replaced'
         if process.is_stopped():
-            return f'its process is stopped: "kill -CONT {process.pid}" lets it go on{replace}'
-        return f'its process {process.pid} runs: see {process.log_path}{replace}'
+            return f'{reason}; its process is stopped: "kill -CONT {process.pid}" lets it go on{replace}'
+        return f'{reason}; its process {process.pid} runs: see {process.log_path}{replace}'
 
     def take_run(self, run_id):
         """What run the processes belong to, as one of them says. Several in a row count as one."""
@@ -139,7 +165,7 @@ class Supervisor:
         for worker in self.workers:
             if worker.state is State.DONE and worker.ended < began and self._over_since is None:
                 self._note(f'{worker.name} was done with the run before; restarting')
-                worker.restart_at(began)
+                worker.restart_at(began, counts=False)
 
     def _notice_end(self, process, now):
         end = process.poll(now)
@@ -152,14 +178,42 @@ class Supervisor:
             return
         if verdict.action is Action.STOP_ALL:
             raise Stop(verdict.exit_code, self._obituary(process, exit_code))
-        process.restart_at(now + verdict.pause)
-        if process in self.shards and exit_code != EXIT_RETRY:
+        if commands.is_durable(self._options):
+            self._notice_failure(process, exit_code, now)
+        elif process in self.shards and exit_code != EXIT_RETRY:
             self._shard_died = now
+        with_the_run = self._run_failed is not None or (exit_code in (EXIT_RETRY, EXIT_FENCED) and
+                                                        now - self._shard_died < SHARD_LOSS_SECONDS)
+        process.restart_at(now + verdict.pause, counts=not with_the_run and exit_code != EXIT_RETRY)
         if verdict.action is Action.FENCED and process in self.workers:
             process.state = State.FENCED
-        if exit_code in (EXIT_RETRY, EXIT_FENCED) and now - self._shard_died < SHARD_LOSS_SECONDS:
-            return  # it ends because the run did
-        self._announce(process, exit_code, verdict)
+        if not with_the_run and process not in self._replaced:
+            self._announce(process, exit_code, verdict)
+        self._replaced.discard(process)
+
+    def _notice_failure(self, process, exit_code, now):
+        """Shard 0 hosts the coordinator, whose word it is that the run has failed."""
+        if process is not self.shards[0] or exit_code != EXIT_RETRY or self._run_failed is not None:
+            return
+        self._run_failed = now
+        lines = last_lines(process.log_path, 1)
+        self._say('*** THE RUN HAS FAILED: all processes start again and train from the beginning (same seed, same bits)' +
+                  (f'. {process.name} said last: {lines[0]}' if lines else ''))
+
+    def _start_over(self, now):
+        """Once nothing runs any more: without what shards have kept, which is of the run that failed."""
+        if self._run_failed is None:
+            return
+        running = [process for process in self.processes if process.state is State.RUNNING]
+        if running:
+            if now - self._run_failed > RUN_END_SECONDS:
+                for process in running:
+                    process.send(signal.SIGKILL)
+            return
+        self._folder.remove_state()
+        self._run_failed = None
+        for process in self.processes:
+            process.restart_at(max(process.due, now), counts=False)
 
     def _announce(self, process, exit_code, verdict):
         if process.state is State.FENCED:
@@ -167,7 +221,12 @@ class Supervisor:
             return
         pause = f' in {verdict.pause:.1f} s' if verdict.pause else ''
         self._say(f'{process.name} {describe(exit_code)}; restarting it{pause}')
-        if process in self.shards and exit_code != EXIT_RETRY:
+        if process not in self.shards or exit_code == EXIT_RETRY:
+            return
+        if commands.is_durable(self._options):
+            self._say(f'{process.name} comes back with its part of the model from {self._folder.state_of(process.name)}; '
+                      'the others wait for it')
+        else:
             self._say(f'*** {process.name.upper()} DIED, AND ITS PART OF THE MODEL WITH IT: if the '
                       'run had begun, all processes start again and train from the beginning '
                       '(same seed, same bits)')
@@ -178,7 +237,7 @@ class Supervisor:
         return '\n  '.join(lines + (last_lines(process.log_path, 6) or ['(the log is empty)']))
 
     def _start_due(self, now):
-        if self._over_since is not None:
+        if self._over_since is not None or self._run_failed is not None:
             return
         for process in self.processes:
             can_start = self.endpoint or process is self.shards[0]

@@ -1,6 +1,7 @@
 #include "server/service/run_status.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,11 +17,12 @@ using core::RunState;
 using core::Seat;
 using core::SeatState;
 
-// "3.2 s", or "250 ms".
+// "12 s", "3.2 s", "250 ms".
 std::string Age(absl::Duration age) {
   const double seconds = absl::ToDoubleSeconds(age);
   if (seconds < 1) return absl::StrCat(static_cast<int>(seconds * 1000), " ms");
-  return absl::StrCat(static_cast<double>(static_cast<int64_t>(seconds * 10)) / 10, " s");
+  if (seconds >= 9.95) return absl::StrCat(std::llround(seconds), " s");
+  return absl::StrCat(static_cast<double>(std::llround(seconds * 10)) / 10, " s");
 }
 
 v1::Status::State StateOf(RunState state) {
@@ -106,6 +108,13 @@ class Describer {
     return longest;
   }
 
+  // False if nobody else took part, and if the members changed since the version before: the round then waited for
+  // that.
+  bool BlamesTheLast(const v1::RoundRecord& record) const {
+    const v1::RoundRecord* before = rounds_.Find(record.version() - 1);
+    return record.participants_size() > 1 && (before == nullptr || before->generation() == record.generation());
+  }
+
   void DescribeWorker(uint32_t rank) {
     const Seat& seat = core_.seats()[rank];
     v1::WorkerStatus* worker = status_.add_workers();
@@ -119,7 +128,7 @@ class Describer {
     }
     worker->set_replacements(seat.replacements);
     for (const v1::RoundRecord& record : rounds_.records()) {
-      if (record.participants_size() < 2 || record.last_rank() != rank) continue;
+      if (record.last_rank() != rank || !BlamesTheLast(record)) continue;
       worker->set_last_count(worker->last_count() + 1);
       worker->set_last_by_seconds(worker->last_by_seconds() + record.last_by_seconds());
     }
@@ -141,6 +150,11 @@ class Describer {
     return seat.state == SeatState::kJoined ? v1::WorkerStatus::JOINED : v1::WorkerStatus::ACTIVE;
   }
 
+  // When the run has ended, so do its shards.
+  bool Lost(uint32_t shard) const {
+    return core_.shards()[shard].present && shards_[shard].closed.has_value() && !Ended();
+  }
+
   bool Silent(uint32_t shard) const {
     return core_.shards()[shard].present && now_ - shards_[shard].at > SilentAfter(core_.options().lease);
   }
@@ -152,6 +166,7 @@ class Describer {
     shard->set_address(core_.shards()[index].address);
     const bool present = core_.shards()[index].present;
     shard->set_state(!present        ? v1::ShardStatus::ABSENT
+                     : Lost(index)   ? v1::ShardStatus::LOST
                      : Silent(index) ? v1::ShardStatus::SILENT
                                      : v1::ShardStatus::UP);
     shard->set_generation(reported.report.generation());
@@ -172,10 +187,15 @@ class Describer {
     if (Ended()) return;
     for (uint32_t s = 0; s < shards_.size(); ++s) WaitForShard(s);
     for (const v1::WorkerStatus& worker : status_.workers()) WaitForWorker(worker);
-    // Shards first: without one, everybody waits. Then who has kept the run waiting longest.
+    // Shards first: without one, everybody waits. Then ranks that nobody alive holds, since a live worker may be held
+    // back by them. Among equals, who has kept the run waiting longest.
     auto* waits = status_.mutable_waiting_for();
-    std::stable_sort(waits->begin(), waits->end(), [](const v1::WaitingFor& a, const v1::WaitingFor& b) {
-      if (a.has_rank() != b.has_rank()) return b.has_rank();
+    const auto place = [this](const v1::WaitingFor& wait) {
+      if (!wait.has_rank()) return 0;
+      return status_.workers(static_cast<int>(wait.rank())).state() == v1::WorkerStatus::ACTIVE ? 2 : 1;
+    };
+    std::stable_sort(waits->begin(), waits->end(), [&](const v1::WaitingFor& a, const v1::WaitingFor& b) {
+      if (place(a) != place(b)) return place(a) < place(b);
       return a.since_seconds() > b.since_seconds();
     });
   }
@@ -192,6 +212,9 @@ class Describer {
     const bool asked = std::find(unanswered.begin(), unanswered.end(), ShardIndex(s)) != unanswered.end();
     if (!shard.present) {
       AddShard(s, now_ - core_.state_since(), "has not come yet");
+    } else if (Lost(s)) {
+      const absl::Duration gone = now_ - *shards_[s].closed;
+      AddShard(s, gone, absl::StrCat("lost: connection closed ", Age(gone), " ago"));
     } else if (Silent(s)) {
       const absl::Duration silent = now_ - std::max(shards_[s].at, core_.state_since());
       AddShard(s, silent, "silent: no report");
@@ -228,7 +251,7 @@ class Describer {
         return AddWorker(worker, std::max(wait, now_ - seat.heard), "silent: no heartbeat");
       case v1::WorkerStatus::ACTIVE:
         if (wait < kWorthTelling || ShardsInTrouble()) return;
-        return AddWorker(worker, wait, absl::StrCat("alive, but round ", status_.round(), " lacks its contribution"));
+        return AddWorker(worker, wait, "alive, but its contribution is missing");
       default:
         return;
     }
@@ -261,11 +284,11 @@ class Describer {
     std::string doing = Doing();
     if (status_.waiting_for().empty()) return doing;
     const v1::WaitingFor& first = status_.waiting_for(0);
-    const std::string who =
-        first.has_rank() ? absl::StrCat(first.name(), first.name().empty() ? "" : " ", "(rank ", first.rank(), ")")
-                         : absl::StrCat("shard ", first.shard_index());
+    const std::string who = first.has_rank() ? absl::StrCat("rank ", first.rank(), first.name().empty() ? "" : " (",
+                                                            first.name(), first.name().empty() ? "" : ")")
+                                             : absl::StrCat("shard ", first.shard_index());
     const int more = status_.waiting_for_size() - 1;
-    return absl::StrCat(doing, ", waits for ", who, more > 0 ? absl::StrCat(" and ", more, " more") : "", " since ",
+    return absl::StrCat(doing, ", waits for ", who, more > 0 ? absl::StrCat(" and ", more, " more") : "", " for ",
                         Age(absl::Seconds(first.since_seconds())), ": ", first.reason());
   }
 
@@ -306,6 +329,12 @@ void RoundHistory::Add(const v1::RoundRecord& record) {
     *at = record;
   }
   if (records_.size() > kMostRecords) records_.pop_front();
+}
+
+const v1::RoundRecord* RoundHistory::Find(uint64_t version) const {
+  const auto at = std::lower_bound(records_.begin(), records_.end(), version,
+                                   [](const v1::RoundRecord& r, uint64_t v) { return r.version() < v; });
+  return at != records_.end() && at->version() == version ? &*at : nullptr;
 }
 
 v1::Status DescribeRun(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards,

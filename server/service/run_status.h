@@ -18,13 +18,16 @@ namespace lockstep::service {
 // The newest report of one shard.
 struct ReportedShard {
   v1::ShardReport report;
-  absl::Time at = absl::InfinitePast();  // when it came; never: InfinitePast
+  absl::Time at = absl::InfinitePast();             // when it came; never: InfinitePast
+  std::optional<absl::Time> closed = std::nullopt;  // when the stream ended; none while there is one
 };
 
 // Recent rounds, one record per version: that of the shard on which it took longest.
 class RoundHistory {
  public:
   void Add(const v1::RoundRecord& record);
+  // Null if it is not known (any more). Valid until the next Add.
+  const v1::RoundRecord* Find(uint64_t version) const;
   // Oldest first.
   const std::deque<v1::RoundRecord>& records() const { return records_; }
 

@@ -10,9 +10,15 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fakes'))
+import wire
+
 ROOT = os.environ.get('TEST_SRCDIR')
 ROOT = os.path.join(ROOT, os.environ['TEST_WORKSPACE']) if ROOT else os.getcwd()
 MAIN = os.path.join(ROOT, 'deploy', 'train_local', 'main.py')
+# With shards that have a journal.
+DURABLE = ['-c', 'import os, sys; sys.path.insert(0, sys.argv.pop(1)); import commands, main; '
+           'commands.SERVER_HAS_JOURNAL = True; sys.exit(main.main())', os.path.dirname(MAIN)]
 FAKES = os.path.join(ROOT, 'tests', 'deploy', 'fakes')
 
 
@@ -32,10 +38,10 @@ class TrainLocalTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.out = os.path.join(self.folder, 'run')
 
-    def start(self, *arguments, **environment):
+    def start(self, *arguments, main=(MAIN,), **environment):
         """In `self.out`; tests that start several runs that must not meet change it."""
         self.process = subprocess.Popen(
-            [sys.executable, '-B', MAIN, '--out', self.out, '--workers', '2', *arguments],
+            [sys.executable, '-B', *main, '--out', self.out, '--workers', '2', *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=dict(os.environ, LOCKSTEP_BIN_DIR=FAKES, **environment))
         self.addCleanup(self.process.kill)
@@ -84,6 +90,17 @@ class TrainLocalTest(unittest.TestCase):
         self.assertIn('training completed', output)
         self.assertEqual(self.read('pids.json'), {})
 
+    def text(self, name):
+        with open(os.path.join(self.out, name), encoding='utf-8') as file:
+            return file.read()
+
+    def test_link_to_lockstepctl_is_shown(self):
+        self.start('--rounds', '3')
+        output = self.finish()
+        link = os.path.join(self.out, 'lockstepctl')
+        self.assertEqual(os.path.realpath(link), os.path.realpath(os.path.join(FAKES, 'lockstepctl')))
+        self.assertIn(f'{link} --endpoint {self.out}/endpoint status', output)
+
     def test_killed_worker_comes_back(self):
         self.start('--rounds', '30')
         self.wait_for_round(3)
@@ -106,9 +123,68 @@ class TrainLocalTest(unittest.TestCase):
                 self.assertEqual(self.process.returncode, 0, output)
                 self.assertIn('DIED, AND ITS PART OF THE MODEL WITH IT', output)
                 self.assertIn('a new run has begun', output)
-                self.assertEqual(self.read('summary.json')['runs'], 2)
+                summary = self.read('summary.json')
+                self.assertEqual((summary['restarts'], summary['runs']), (1, 2), 'the others ended with the run')
                 with open(os.path.join(self.out, 'endpoint')) as file:
                     self.assertEqual(file.read(), before)
+
+    def test_killed_shard_with_a_journal_comes_back_alone(self):
+        for shard in ('shard-0', 'shard-1'):
+            with self.subTest(shard):
+                self.out = os.path.join(self.folder, shard)
+                self.start('--rounds', '40', main=DURABLE, FAKE_PATIENCE='1')
+                self.wait_for_round(3)
+                names = ['shard-0', 'shard-1', 'worker-0', 'worker-1']
+                before = dict(zip(names, self.pids(*names)))
+                command = self.command_line(before[shard])
+                os.kill(before[shard], signal.SIGKILL)
+                after = self.eventually(lambda: self.started_anew(shard, before[shard]))
+                self.assertEqual(self.command_line(after), command)
+                pids = self.read('pids.json')
+                self.assertEqual({n: pids[n] for n in names if n != shard}, {n: before[n] for n in names if n != shard})
+                output = self.finish()
+                self.assertEqual(self.process.returncode, 0, output)
+                summary = self.read('summary.json')
+                self.assertEqual((summary['restarts'], summary['runs']), (1, 1), output)
+                self.assertIn(f'{shard} comes back with its part of the model', output)
+
+    def command_line(self, pid):
+        with open(f'/proc/{pid}/cmdline', encoding='utf-8') as file:
+            words = file.read().split('\0')
+        del words[words.index('--bind') + 1]  # at first any port, then the same again
+        return words
+
+    def started_anew(self, name, old):
+        pid = self.read('pids.json').get(name, old)
+        return pid if pid != old else None
+
+    def test_failed_run_with_a_journal_starts_over_without_it(self):
+        self.start('--rounds', '40', main=DURABLE, FAKE_PATIENCE='1')
+        self.wait_for_round(3)
+        pid = self.pids('shard-1')[0]
+        os.unlink(os.path.join(self.out, 'state', 'shard-1', 'memory.json'))
+        os.kill(pid, signal.SIGKILL)
+        output = self.finish()
+        self.assertEqual(self.process.returncode, 0, output)
+        summary = self.read('summary.json')
+        self.assertEqual((summary['restarts'], summary['runs']), (1, 2), output)
+        self.assertIn('THE RUN HAS FAILED', output)
+        self.assertIn('shard-0 said last: the run has failed: a shard has lost its memory', output)
+
+    def test_evicted_and_stopped_worker_is_replaced(self):
+        self.start('--rounds', '100')
+        self.wait_for_round(3)
+        pid = self.pids('worker-1')[0]
+        # So that train-local has seen that it holds its rank.
+        self.eventually(lambda: 'rank 1 (worker-1)' in self.text('logs/train-local.log'))
+        os.kill(pid, signal.SIGSTOP)
+        wire.ask(self.text('endpoint').strip(), {'evict': 1})
+        self.eventually(lambda: self.started_anew('worker-1', pid))
+        output = self.finish()
+        self.assertEqual(self.process.returncode, 0, output)
+        self.assertIn(f'worker-1 lost rank 1 while its process {pid} was stopped: killing', output)
+        self.assertNotIn('worker-1 was killed by SIGKILL', output, 'it has been said')
+        self.assertEqual(self.read('summary.json')['restarts'], 1)
 
     def test_fenced_worker_stays_away_while_its_place_is_taken(self):
         self.start('--rounds', '60')

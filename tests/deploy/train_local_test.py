@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = os.environ.get('TEST_SRCDIR')
 ROOT = os.path.join(ROOT, os.environ['TEST_WORKSPACE']) if ROOT else os.getcwd()
@@ -15,14 +16,15 @@ sys.path.insert(0, os.path.join(ROOT, 'deploy', 'train_local'))
 import commands
 import defaults
 import options
+import build
 from build import Programs
 from holdups import HoldUps
 from metrics import Metrics
-from progress import progress_line, short_number, waiting_for
+from progress import Display, progress_line, short_number, waiting_for
 from report import report, summary
 from restart_policy import (Action, LONGEST_PAUSE, MAX_QUICK_FAILURES, RestartPolicy, describe,
                             place_is_free)
-from run_folder import FolderError, RunFolder, last_lines, read_json, write_json
+from run_folder import FolderError, RunFolder, last_lines, read_json, shown, write_json
 
 PROGRAMS = Programs('/bin/server', '/bin/worker', '/bin/ctl')
 
@@ -68,7 +70,13 @@ class OptionsTest(unittest.TestCase):
 
     def test_lease_takes_seconds_or_a_unit(self):
         self.assertEqual(options.parse(['--lease', '3']).lease, '3s')
-        self.assertEqual(options.parse(['--lease', '800ms']).lease, '800ms')
+        for lease in ('500ms', '800ms', '1h', '60m'):
+            self.assertEqual(options.parse(['--lease', lease]).lease, lease)
+
+    def test_durability_has_a_default(self):
+        self.assertEqual((options.parse([]).durability, options.parse([]).fsync), ('journal', 'never'))
+        chosen = options.parse(['--durability', 'memory', '--fsync', 'round'])
+        self.assertEqual((chosen.durability, chosen.fsync), ('memory', 'round'))
 
     def test_wrong_usage_says_what_was_expected(self):
         self.assertIn('expected 1 to 1024, got 0', self.refused('--workers', '0'))
@@ -78,8 +86,10 @@ class OptionsTest(unittest.TestCase):
         self.assertIn('/no/such/set does not exist', self.refused('--dataset', '/no/such/set'))
         self.assertIn('not allowed with', self.refused('--rounds', '1', '--epochs', '1'))
         self.assertIn('invalid choice', self.refused('--optimizer', 'magic'))
-        self.assertIn('at least 100ms', self.refused('--lease', 'soon'))
-        self.assertIn('at least 100ms', self.refused('--lease', '50ms'))
+        for lease in ('soon', '499ms', '61m', '0.4'):
+            self.assertIn('expected a duration of at least 500ms', self.refused('--lease', lease))
+        self.assertIn('did you mean --workers?', self.refused('--worker', '2'))
+        self.assertIn('invalid choice', self.refused('--durability', 'paper'))
         self.assertIn('unrecognized', self.refused('--no-such-flag'))
         self.assertIn('did you mean --dataset?', self.refused('--datset', 'digits'))
 
@@ -149,6 +159,19 @@ class CommandsTest(unittest.TestCase):
         given = flags(commands.shard_command(self.options, PROGRAMS, self.folder, 1, 'h:2', 'h:1'))
         self.assertEqual((given['--bind'], given['--coordinator']), ('h:2', 'h:1'))
 
+    def test_journal_is_asked_for_only_if_the_server_has_one(self):
+        def durability(*arguments):
+            chosen = options.parse(['--out', '/tmp/x', *arguments])
+            return flags(['server'] + commands.durability_flags(chosen, self.folder, 1))
+
+        with unittest.mock.patch.object(commands, 'SERVER_HAS_JOURNAL', False):
+            self.assertEqual(durability(), {})
+        with unittest.mock.patch.object(commands, 'SERVER_HAS_JOURNAL', True):
+            self.assertEqual(durability(), {'--data-dir': '/tmp/x/state/shard-1', '--durability': 'journal',
+                                            '--fsync': 'never'})
+            self.assertEqual(durability('--fsync', 'round')['--fsync'], 'round')
+            self.assertEqual(durability('--durability', 'memory'), {'--durability': 'memory'})
+
     def test_only_rank_zero_writes_results(self):
         first = flags(commands.worker_command(self.options, PROGRAMS, self.folder, 0, 'h:1'))
         other = flags(commands.worker_command(self.options, PROGRAMS, self.folder, 1, 'h:1'))
@@ -187,6 +210,28 @@ class FolderTest(unittest.TestCase):
         self.assertFalse(os.path.exists(folder.summary))
         self.assertEqual(sorted(os.listdir(folder.logs)), ['mine.log'])
         self.assertTrue(os.path.exists(os.path.join(self.path, 'notes.txt')))
+
+    def test_state_of_old_shards_goes(self):
+        folder = self.prepared()
+        for name in ('shard-0', 'shard-12', 'mine'):
+            os.makedirs(os.path.join(folder.state_of(name), 'deep'))
+        folder.release()
+        self.prepared()
+        self.assertEqual(os.listdir(folder.state), ['mine'])
+
+    def test_link_to_lockstepctl_is_made_anew_but_no_file_is_lost(self):
+        folder = self.prepared()
+        for program in ('/bin/false', '/bin/true'):
+            self.assertEqual(folder.link_ctl(program), folder.ctl)
+            self.assertEqual(os.readlink(folder.ctl), program)
+        os.unlink(folder.ctl)
+        write_json(folder.ctl, {})
+        self.assertEqual(folder.link_ctl('/bin/true'), '/bin/true')
+        self.assertFalse(os.path.islink(folder.ctl))
+
+    def test_paths_are_shown_as_one_types_them(self):
+        self.assertEqual(shown(os.path.join(os.getcwd(), 'run', 'endpoint')), 'run/endpoint')
+        self.assertEqual(shown('/proc/x'), '/proc/x')
 
     def test_results_of_others_are_not_touched(self):
         os.makedirs(self.path)
@@ -281,7 +326,7 @@ class ProgressTest(unittest.TestCase):
             {'rank': 2, 'name': 'worker-2', 'since_seconds': 1.5},
             {'rank': 3, 'name': 'worker-3', 'since_seconds': 8.24},
             {'rank': 1, 'name': 'worker-1', 'since_seconds': 0.01}]}
-        self.assertEqual(waiting_for(status), ['waits 8.2 s for worker-3 (rank 3) and 1 more'])
+        self.assertEqual(waiting_for(status), ['waits 8.2 s for rank 3 (worker-3) and 1 more'])
         self.assertIn('round 0  waits 8.2 s for', progress_line({}, None, status, None, 2))
 
     def test_nameless_ranks_and_shards(self):
@@ -294,6 +339,20 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(progress_line({}, None, {'state': 'waiting_for_workers'}, None, 0),
                          'round 0  waiting for workers')
         self.assertEqual(progress_line({}, None, {}, 10, 0), 'round 0/10')
+
+    def test_restarts_and_runs_are_told_apart(self):
+        self.assertEqual(progress_line({'round': 5}, None, {}, 10, 1, runs=2), 'round 5/10  restarts 1  runs 2')
+        self.assertEqual(progress_line({'round': 5}, None, {}, 10, 0, runs=1), 'round 5/10')
+
+    def test_events_fit_the_terminal(self):
+        stream = io.StringIO()
+        stream.isatty = lambda: True
+        with unittest.mock.patch.dict(os.environ, {'COLUMNS': '60', 'TERM': 'xterm'}):
+            Display(stream).say('rank 1 holds the run up: ' + 'word ' * 20, elapsed=3.0)
+        lines = stream.getvalue().splitlines()
+        self.assertGreater(len(lines), 2)
+        self.assertTrue(all(len(line) <= 60 for line in lines), lines)
+        self.assertTrue(all(line.startswith(' ' * 10 + 'word') for line in lines[1:]), lines)
 
     def test_short_numbers(self):
         self.assertEqual([short_number(n) for n in (812.4, 48200, 3.1e6)], ['812', '48.2k', '3.1M'])
@@ -308,13 +367,27 @@ class HoldUpsTest(unittest.TestCase):
             waiting = [{'rank': rank, 'name': f'worker-{rank}', 'since_seconds': seconds, 'reason': 'silent'}
                        for rank, seconds in waits]
             status = {'version': 7, 'lease_seconds': 5.0, 'waiting_for': waiting}
-            return hold_ups.news(status, lambda entry: f'kill {entry["rank"]}')
+            return hold_ups.news(status, lambda entry: f'silent; kill {entry["rank"]}')
 
         self.assertEqual(news((2, 4.0)), [])
-        self.assertEqual(news((2, 5.5)), ['worker-2 (rank 2) holds the run up: silent; kill 2'])
+        self.assertEqual(news((2, 5.5)), ['rank 2 (worker-2) holds the run up: silent; kill 2'])
         self.assertEqual(news((2, 6.5), (3, 1.0)), [])
-        self.assertEqual(news(), ['worker-2 (rank 2) no longer holds the run up, after 6 s'])
+        self.assertEqual(news(), ['rank 2 (worker-2) no longer holds the run up, after 6 s'])
         self.assertEqual(news(), [])
+
+    def test_rank_that_loses_its_holder_is_the_same_hold_up(self):
+        hold_ups = HoldUps()
+
+        def news(name, seconds, explanation):
+            waiting = [{'rank': 1, 'name': name, 'since_seconds': seconds}] if seconds else []
+            status = {'version': 7, 'lease_seconds': 5.0, 'waiting_for': waiting}
+            return hold_ups.news(status, lambda entry: explanation)
+
+        self.assertEqual(news('worker-1', 6.0, 'silent'), ['rank 1 (worker-1) holds the run up: silent'])
+        self.assertEqual(news('', 7.0, 'nobody holds this rank'), [])
+        self.assertEqual(news('', 0, ''), ['rank 1 (worker-1) no longer holds the run up, after 7 s'])
+        self.assertEqual(news('', 8.0, None), [], 'it is being seen to')
+        self.assertEqual(news('', 0, ''), [])
 
     def test_live_workers_are_not_blamed_for_others(self):
         shard = {'shard': 1, 'name': 'h:1', 'since_seconds': 6.0, 'reason': 'silent'}
@@ -327,12 +400,54 @@ class HoldUpsTest(unittest.TestCase):
             return [line.split(' holds')[0] for line in HoldUps().news(status, lambda entry: 'advice')]
 
         self.assertEqual(blamed(live, shard), ['shard 1'])
-        self.assertEqual(blamed(live, lost), ['worker-1 (rank 1)'])
-        self.assertEqual(blamed(live), ['worker-0 (rank 0)'])
+        self.assertEqual(blamed(live, lost), ['rank 1 (worker-1)'])
+        self.assertEqual(blamed(live), ['rank 0 (worker-0)'])
 
     def test_loading_data_is_no_hold_up(self):
         waiting = [{'rank': 0, 'name': '', 'since_seconds': 9.0}]
         self.assertEqual(HoldUps().news({'version': None, 'lease_seconds': 5.0, 'waiting_for': waiting}, str), [])
+
+
+class BuildTest(unittest.TestCase):
+    """With a Bazel that only talks."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = temporary.name
+        self.log = os.path.join(self.root, 'build.log')
+        self.script('deploy/install-deps', 'true')
+        for path in build._IN_BAZEL_BIN:
+            self.script(path, 'true')
+        self.stream = io.StringIO()
+
+    def script(self, path, text):
+        path = os.path.join(self.root, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w') as file:
+            file.write(f'#!/bin/sh\n{text}\n')
+        os.chmod(path, 0o755)
+        return path
+
+    def build(self, says):
+        bazel = self.script('bazel', f'echo "INFO: noise" >&2; if [ $1 = info ]; then echo {self.root}; else {says}; fi')
+        changes = {'LOCKSTEP_BAZEL': bazel, 'LOCKSTEP_BAZEL_FLAGS': '', 'LOCKSTEP_BIN_DIR': ''}
+        with unittest.mock.patch.dict(os.environ, changes), unittest.mock.patch.object(build, 'ROOT', self.root):
+            return build.programs(True, Display(self.stream), self.log, lambda: False)
+
+    def test_noise_goes_to_the_log(self):
+        self.assertTrue(self.build('echo "[3 / 1,024] Compiling" >&2').ctl.endswith('lockstepctl'))
+        self.assertEqual(self.stream.getvalue(), 'building; the first time takes minutes\n')
+        with open(self.log) as file:
+            self.assertIn('INFO: noise', file.read())
+        self.assertEqual(build.progress(self.log), 'building: 3 of 1,024 steps')
+
+    def test_failure_shows_the_end_of_the_log(self):
+        with self.assertRaisesRegex(build.BuildError, 'x.cc:3: wrong'):
+            self.build('echo "x.cc:3: wrong" >&2; exit 1')
+
+    def test_before_bazel_counts(self):
+        self.assertIn('building', build.progress('/no/such/file'))
 
 
 class ReportTest(unittest.TestCase):
@@ -348,6 +463,10 @@ class ReportTest(unittest.TestCase):
         text = report(outcome, {'worker-1': 2, 'shard-0': 0, 'worker-3': 1}, '/run')
         self.assertIn('3 (worker-1 x2, worker-3)', text)
         self.assertIn('50,000 samples/s', text)
+        self.assertNotIn('runs ', text)
+        one = report({**outcome, 'workers': 1, 'shards': 1, 'runs': 2}, {}, '/run')
+        self.assertIn('1 worker, 1 shard\n', one)
+        self.assertIn('runs           2', one)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,19 @@
 #include "deploy/ctl/options.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
 #include <vector>
 
 namespace lockstep::ctl {
 namespace {
+
+using ::testing::HasSubstr;
 
 std::variant<Options, ExitCode> Parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "lockstepctl");
@@ -82,6 +89,38 @@ TEST_F(OptionsTest, WrongUsage_Exits64) {
                                                        {"--endpoint", "nonsense", "status"},
                                                        {"status"}};
   for (const auto& arguments : wrong) EXPECT_EQ(Bad(arguments), kUsage) << arguments.back();
+}
+
+TEST_F(OptionsTest, MoreRoundsThanThereAre_AreRefused) {
+  EXPECT_EQ(Good({"rounds", "-n", "256", "--endpoint", "h:1"}).rounds, 256u);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(Bad({"rounds", "-n", "100000", "--endpoint", "h:1"}), kUsage);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("expected 1 to 256"));
+}
+
+TEST_F(OptionsTest, UnknownOptions_AreNamedInTheirOrderWithAGuess) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(Bad({"--endpoint", "h:1", "rounds", "--round", "2"}), kUsage);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("lockstepctl: not expected: --round 2; did you mean --rounds?"));
+}
+
+TEST_F(OptionsTest, Help_ExplainsTheColumns) {
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(Bad({"workers", "--help"}), kFine);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("CAME LAST"));
+}
+
+TEST_F(OptionsTest, Watch_WaitsForTheEndpointFile) {
+  const std::string path = testing::TempDir() + "/endpoint_to_come";
+  testing::internal::CaptureStderr();
+  std::thread writer([&path] {
+    std::ofstream(path + ".tmp") << "127.0.0.1:7000\n";
+    std::rename((path + ".tmp").c_str(), path.c_str());
+  });
+  EXPECT_EQ(Good({"status", "--watch", "--endpoint", path.c_str()}).endpoint, "127.0.0.1:7000");
+  writer.join();
+  testing::internal::GetCapturedStderr();  // says that it waits, unless the file came first
 }
 
 TEST_F(OptionsTest, EndpointFileThatIsNotThere_IsUnreachable) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_split.h"
 #include "deploy/ctl/tables.h"
@@ -33,17 +35,55 @@ TEST(StatusText, HealthyRun_IsThisPage) {
 TEST(StatusText, Straggler_IsNamedWithReasonTimeAndBlocks) {
   const std::string text = Text(StragglerRun(16, 4, 3));
   EXPECT_THAT(text, HasSubstr("NOT HEALTHY"));
-  EXPECT_THAT(text, HasSubstr("waits    for worker-3 (rank 3) for 8.2 s: no heartbeat; missing: "
-                              "3 of 12 blocks on shards 1-3, all 12 on shard 0\n"));
+  EXPECT_THAT(text, HasSubstr("waits for rank 3 (worker-3) for 8.2 s: silent: no heartbeat\n"));
+  EXPECT_THAT(text, HasSubstr("waits    for rank 3 (worker-3) for 8.2 s; missing: "
+                              "3 of 12 blocks on shards 1-3, all 12 on shard 0\n"))
+      << "the heading has the reason";
   EXPECT_THAT(text, HasSubstr("workers  ranks 0-2, 4-15 active\n"
                               "         rank 3 silent: worker-3, last heard 8.2 s ago\n"));
   EXPECT_LE(Lines(text), 10);
 }
 
+TEST(StatusText, LongLines_AreBroken) {
+  v1::Status status = StragglerRun(16, 32, 3);
+  for (int i = 0; i < 32; i += 2) status.mutable_waiting_for(0)->mutable_missing(i)->set_missing_blocks(5);
+  for (const absl::string_view line : absl::StrSplit(Text(status), '\n')) {
+    EXPECT_LE(line.size(), kStatusColumns) << line;
+  }
+}
+
+TEST(StatusText, WaitOfWhichTheHeadingSaysAll_IsNotRepeated) {
+  v1::Status status = StragglerRun(16, 4, 3);
+  status.mutable_waiting_for(0)->clear_missing();
+  EXPECT_THAT(Text(status), Not(HasSubstr("waits    ")));
+}
+
+TEST(StatusText, VersionsOfReportsOfDifferentAge_AreTheCommonOne) {
+  v1::Status status = HealthyRun(4, 3);
+  status.mutable_shards(1)->set_version(133);
+  status.mutable_shards(1)->set_report_age_seconds(0.05);
+  status.mutable_shards(2)->set_report_age_seconds(0.21);
+  EXPECT_THAT(Text(status), HasSubstr("shards   0-2 up, version 117 or later, last reports up to 210 ms old\n"));
+}
+
+TEST(StatusText, ShardWithoutConnection_IsLost) {
+  v1::Status status = HealthyRun(4, 2);
+  status.mutable_shards(1)->set_state(v1::ShardStatus::LOST);
+  status.mutable_shards(1)->set_report_age_seconds(3.2);
+  EXPECT_THAT(Text(status), HasSubstr("1 lost, version 117 at 127.0.0.1:7001, last report 3.2 s ago\n"));
+}
+
+TEST(StatusText, OneOfSomething_IsNoPlural) {
+  v1::Status status = HealthyRun(1, 1);
+  status.mutable_model()->mutable_tensors()->DeleteSubrange(1, 1);
+  status.mutable_model()->mutable_tensors(0)->clear_shape();
+  EXPECT_THAT(Text(status), HasSubstr("1 tensor, 1 element;"));
+}
+
 TEST(StatusText, LostWorker_IsNamed) {
   const std::string text = Text(LostWorkerRun(16, 4, 7));
   EXPECT_THAT(text, HasSubstr("WAITING FOR WORKERS  NOT HEALTHY"));
-  EXPECT_THAT(text, HasSubstr("worker-7 (rank 7) for 8.2 s: its lease expired"));
+  EXPECT_THAT(text, HasSubstr("rank 7 (worker-7) for 8.2 s: its lease expired"));
   EXPECT_THAT(text, HasSubstr("rank 7 lost: worker-7"));
 }
 
@@ -78,7 +118,7 @@ TEST(StatusText, WorstRuns_FitTheScreen) {
 }
 
 TEST(StatusText, WhoIsWaitedForLongest_ComesFirst) {
-  EXPECT_THAT(Text(WorstRun(16, 4)), HasSubstr("waits    for worker-15 (rank 15) for 15 s"));
+  EXPECT_THAT(Text(WorstRun(16, 4)), HasSubstr("waits    for rank 15 (worker-15) for 15 s"));
 }
 
 TEST(StatusText, EmptyMessage_DoesNotCrash) { EXPECT_GE(Lines(Text(v1::Status())), 2); }
@@ -108,10 +148,20 @@ TEST(Tables, Shards_HaveOneLineEach) {
 }
 
 TEST(Tables, Rounds_NameWhoCameLast) {
-  const std::string text = RoundsTable(HealthyRun(4, 2), Width::kWide, Paint(false));
+  const std::string text = RoundsTable(HealthyRun(4, 2), 10, Width::kWide, Paint(false));
   EXPECT_EQ(Lines(text), 11);
-  EXPECT_THAT(text, HasSubstr("worker-3 (rank 3)  4.0 ms"));
+  EXPECT_THAT(text, HasSubstr("rank 3 (worker-3)  4.0 ms"));
   EXPECT_THAT(text, HasSubstr("0-3"));
+}
+
+TEST(Tables, RoundInWhichAWorkerWasReplaced_BlamesNobody) {
+  v1::Status status = HealthyRun(4, 2);
+  for (int i = 0; i < 3; ++i) status.mutable_rounds(i)->set_generation(5);
+  const std::vector<std::string> lines =
+      absl::StrSplit(RoundsTable(status, 3, Width::kNarrow, Paint(false)), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_THAT(lines[2], HasSubstr("rank 3 (worker-3)"));
+  EXPECT_THAT(lines[3], HasSubstr("- (new generation)       -")) << "the last one shown";
 }
 
 }  // namespace

@@ -115,11 +115,12 @@ v1::Status StragglerRun(uint32_t workers, uint32_t shards, uint32_t rank) {
   v1::Status status = HealthyRun(workers, shards);
   status.set_healthy(false);
   const std::string name = absl::StrCat("worker-", rank);
-  status.set_summary(absl::StrCat("round 118 waits for ", name));
+  status.set_summary(
+      absl::StrCat("round 118 is under way, waits for rank ", rank, " (", name, ") for 8.2 s: silent: no heartbeat"));
   v1::WorkerStatus* worker = status.mutable_workers(static_cast<int>(rank));
   worker->set_state(v1::WorkerStatus::SILENT);
   worker->set_heartbeat_age_seconds(8.2);
-  v1::WaitingFor* waiting = WaitForRank(status, rank, name, 8.2, "no heartbeat");
+  v1::WaitingFor* waiting = WaitForRank(status, rank, name, 8.2, "silent: no heartbeat");
   for (uint32_t shard = 0; shard < shards; ++shard) {
     AddMissing(waiting->mutable_missing(), shard, shard == 0 ? kBlocks : 3);
     AddMissing(worker->mutable_missing(), shard, shard == 0 ? kBlocks : 3);

@@ -35,7 +35,7 @@ TEST(WhyNever, EndedRun_SaysHowFarItCame) {
 TEST(WhyTimedOut, Straggler_IsInTheSummary) {
   const std::string why = WhyTimedOut(StragglerRun(4, 2, 3), 118, absl::Seconds(5));
   EXPECT_THAT(why, HasSubstr("within 5.0 s"));
-  EXPECT_THAT(why, HasSubstr("waits for worker-3"));
+  EXPECT_THAT(why, HasSubstr("waits for rank 3 (worker-3)"));
 }
 
 }  // namespace

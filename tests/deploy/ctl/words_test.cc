@@ -43,6 +43,20 @@ TEST(FormatCount, Thousands_AreSeparated) {
   EXPECT_EQ(FormatCount(1234567), "1,234,567");
 }
 
+TEST(FormatCount, Noun_HasAnSUnlessThereIsOne) {
+  EXPECT_EQ(FormatCount(0, "tensor"), "0 tensors");
+  EXPECT_EQ(FormatCount(1, "tensor"), "1 tensor");
+  EXPECT_EQ(FormatCount(1200, "element"), "1,200 elements");
+}
+
+TEST(Wrap, LongText_BreaksAtSpaces) {
+  EXPECT_EQ(Wrap("", 10, 2), "");
+  EXPECT_EQ(Wrap("one two", 7, 2), "one two");
+  EXPECT_EQ(Wrap("one two  three four", 9, 2), "one two\n  three\n  four");
+  EXPECT_EQ(Wrap("a much-too-long-word b", 6, 1), "a\n much-too-long-word\n b");
+  EXPECT_EQ(Wrap("\x1b[1;31mone two\x1b[0m", 7, 2), "\x1b[1;31mone two\x1b[0m");
+}
+
 TEST(FormatRanges, Neighbours_AreFolded) {
   EXPECT_EQ(FormatRanges({}), "");
   EXPECT_EQ(FormatRanges({7, 0, 1, 2, 5, 2}), "0-2, 5, 7");
@@ -60,6 +74,11 @@ TEST(FormatMissing, ShardsWithEqualCounts_AreFolded) {
     missing->set_missing_blocks(shard == 1 ? 3 : shard == 3 ? 0 : 12);
   }
   EXPECT_EQ(FormatMissing(waiting.missing()), "3 of 12 blocks on shard 1, all 12 on shards 0, 2");
+  for (v1::MissingOnShard& missing : *waiting.mutable_missing()) {
+    missing.set_blocks(1);
+    missing.set_missing_blocks(1);
+  }
+  EXPECT_EQ(FormatMissing(waiting.missing()), "the only block on shards 0-3");
 }
 
 TEST(Table, Cells_AreAlignedWithoutTrailingSpaces) {

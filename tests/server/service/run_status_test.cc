@@ -154,7 +154,7 @@ TEST_F(RunStatusTest, Generation_Changing_NamesTheShardThatHasNotAnswered) {
   EXPECT_FALSE(status.healthy());
   EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 1 s: has not answered the change to generation 1"));
   EXPECT_EQ(status.summary(),
-            "changing to generation 1, waits for shard 1 since 1 s: has not answered the change to generation 1");
+            "changing to generation 1, waits for shard 1 for 1 s: has not answered the change to generation 1");
 }
 
 TEST_F(RunStatusTest, Training_InItsCourse_WaitsForNobody) {
@@ -187,10 +187,10 @@ TEST_F(RunStatusTest, Straggler_OnOneShard_IsNamedWithWhatIsMissing) {
   Report(1, 8, {0, 3}, 2);
   const v1::Status status = Describe();
   EXPECT_THAT(Waits(status),
-              ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
+              ElementsAre("rank 1 worker-1 2 s: alive, but its contribution is missing; 3/4 on shard 1"));
   EXPECT_TRUE(status.healthy()) << "not longer than the lease";
   EXPECT_EQ(status.summary(),
-            "round 8 is under way, waits for worker-1 (rank 1) since 2 s: alive, but round 8 lacks its contribution");
+            "round 8 is under way, waits for rank 1 (worker-1) for 2 s: alive, but its contribution is missing");
   PassAlive(absl::Seconds(1));
   Report(1, 8, {0, 3}, 5.5);
   EXPECT_FALSE(Describe().healthy());
@@ -201,7 +201,7 @@ TEST_F(RunStatusTest, Shard_AheadOfTheOthers_BlamesNobodyForItsNextRound) {
   Report(0, 9, {4, 4}, 2);  // has completed round 8: nobody can contribute to round 9 before shard 1 has
   Report(1, 8, {0, 3}, 2);
   EXPECT_THAT(Waits(Describe()),
-              ElementsAre("rank 1 worker-1 2 s: alive, but round 8 lacks its contribution; 3/4 on shard 1"));
+              ElementsAre("rank 1 worker-1 2 s: alive, but its contribution is missing; 3/4 on shard 1"));
 }
 
 TEST_F(RunStatusTest, Report_OfAnOldGeneration_BlamesNobody) {
@@ -268,6 +268,32 @@ TEST_F(RunStatusTest, Shard_Silent_IsNamed) {
   EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 3 s: silent: no report"));
 }
 
+TEST_F(RunStatusTest, Shard_WhoseConnectionClosed_IsLostAtOnce) {
+  Train();
+  shards_[1].closed = now_;
+  Pass(absl::Milliseconds(300));
+  v1::Status status = Describe();
+  EXPECT_EQ(status.shards(0).state(), v1::ShardStatus::UP);
+  EXPECT_EQ(status.shards(1).state(), v1::ShardStatus::LOST);
+  EXPECT_THAT(Waits(status), ElementsAre("shard 1 host:1 0.3 s: lost: connection closed 300 ms ago"));
+  PassAlive(absl::Milliseconds(29700));
+  status = Describe();
+  EXPECT_FALSE(status.healthy());
+  EXPECT_EQ(status.summary(), "round 8 is under way, waits for shard 1 for 30 s: lost: connection closed 30 s ago");
+  shards_[1].closed.reset();
+  EXPECT_THAT(Waits(Describe()), ElementsAre());
+}
+
+TEST_F(RunStatusTest, Rank_OfNobody_IsNamedByItsNumber) {
+  Train();
+  core::CoordinatorEffects effects;
+  std::string name;
+  ASSERT_TRUE(core_.Step(core::EvictRank{Rank(1)}, now_, effects, name).ok());
+  PassAlive(absl::Seconds(2));
+  Report(1, 8, {4, 4}, 3);
+  EXPECT_THAT(Describe().summary(), HasSubstr(", waits for rank 1 and 1 more for 3 s: nobody holds this rank"));
+}
+
 TEST_F(RunStatusTest, Waits_Several_AreSortedByTheLongest) {
   Train();
   Report(0, 8, {4, 4}, 1);
@@ -328,6 +354,12 @@ TEST_F(RunStatusTest, Rounds_Recent_ComeNewestFirstWithWhoCameLast) {
   EXPECT_EQ(status.workers(1).last_count(), 5u);
   EXPECT_EQ(status.workers(1).last_by_seconds(), 2.5);
   EXPECT_EQ(status.workers(0).last_count(), 0u);
+}
+
+TEST_F(RunStatusTest, Round_InWhichTheMembersChanged_BlamesNobody) {
+  Train();
+  for (uint64_t version = 1; version <= 5; ++version) history_.Add(Record(version, version < 4 ? 1 : 2, 1));
+  EXPECT_EQ(Describe().workers(1).last_count(), 4u) << "all but version 4, which waited for the change";
 }
 
 TEST(RoundHistoryTest, Record_OfTheSlowerShard_IsKept) {
