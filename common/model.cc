@@ -79,16 +79,16 @@ absl::Status CheckSameModel(const ModelSpec& expected, const ModelSpec& actual) 
 }
 
 absl::StatusOr<BlockLayout> BlockLayout::Create(const ModelSpec& model, uint32_t shards, int64_t block_elements) {
+  if (shards == 0 || block_elements <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("expected at least one shard and one element in a block, but got ",
+                                                   shards, " shards and blocks of ", block_elements, " elements"));
+  }
   int64_t blocks = 0;
   for (const TensorSpec& tensor : model.tensors) blocks += (tensor.elements() - 1) / block_elements + 1;
   if (blocks > kMaxBlocks) {
     return absl::InvalidArgumentError(absl::StrCat("blocks of ", block_elements,
                                                    " elements cut the model into more than ", kMaxBlocks,
                                                    " blocks: choose larger blocks"));
-  }
-  if (shards == 0 || block_elements <= 0) {
-    return absl::InvalidArgumentError(absl::StrCat("expected at least one shard and one element in a block, but got ",
-                                                   shards, " shards and blocks of ", block_elements, " elements"));
   }
   BlockLayout layout;
   layout.of_shard_.resize(shards);

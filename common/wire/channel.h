@@ -12,10 +12,12 @@
 
 namespace lockstep::wire {
 
-// The largest message of the data path: a block of the largest size and its header.
+// The largest message: a block of the largest size and its header. A Status of a thousand workers and a large model is
+// well below it.
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
-// A connection to `address` for control calls. Does not block: connecting happens in the background.
+// A connection to `address` for control calls. Does not block: connecting happens in the background, an attempt may
+// take 5 s, and one that was refused is repeated after 0.1 s, later 1 s.
 std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address);
 
 // A TCP connection of its own to `address`, for one data stream.

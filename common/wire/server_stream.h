@@ -42,7 +42,8 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     if (queue_.size() == 1) this->StartWrite(&queue_.front());
   }
 
-  // Ends the stream with `status` after what was sent before (`flush`), or after the write that is under way.
+  // Ends the stream with `status` after what was sent before (`flush`), or after the write that is under way. What the
+  // peer says from now on is read and dropped: no OnMessage begins any more.
   void Close(grpc::Status status, bool flush = false) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     if (closing_) return;
@@ -59,13 +60,11 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
   // noexcept: gRPC would swallow an exception, and the stream would stand still without a word.
   void OnReadDone(bool ok) noexcept final {
     if (!ok) return Close(grpc::Status::OK);  // the peer has finished, or is gone
-    OnMessage(incoming_);
-    {
-      MutexLock lock(&mutex_);
-      if (finished_) return;
-      // Reading goes on while closing, so that a peer that still writes does not stall before it sees the status.
-      this->StartRead(&incoming_);
-    }
+    if (!closing()) OnMessage(incoming_);
+    MutexLock lock(&mutex_);
+    if (finished_) return;
+    // Reading goes on while closing, so that a peer that still writes does not stall before it sees the status.
+    this->StartRead(&incoming_);
   }
 
   void OnWriteDone(bool ok) noexcept final {
@@ -87,6 +86,11 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     OnClosed();
     TsanReleaseToGrpc();
     self_.reset();
+  }
+
+  bool closing() ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    return closing_.has_value();
   }
 
   void FinishWhenIdleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

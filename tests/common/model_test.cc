@@ -198,6 +198,14 @@ TEST(BlockLayoutTest, Blocks_TooMany_AreRefusedAtOnce) {
                 AllOf(HasSubstr("blocks of 1 elements"), HasSubstr(absl::StrCat(int64_t{1} << 31))));
 }
 
+TEST(BlockLayoutTest, BlocksOrShards_None_AreRefused) {
+  for (int64_t block_elements : {int64_t{0}, int64_t{-1}, INT64_MIN}) {
+    ExpectInvalid(BlockLayout::Create(ModelOf({{5}}), 2, block_elements).status(),
+                  HasSubstr(absl::StrCat("blocks of ", block_elements, " elements")));
+  }
+  ExpectInvalid(BlockLayout::Create(ModelOf({{5}}), 0, 1).status(), HasSubstr("0 shards"));
+}
+
 TEST(BlockLayoutTest, BlockElements_LargerThanAnyTensor_MakeOneBlockEach) {
   const auto layout = BlockLayout::Create(ModelOf({{5}, {}, {7, 3}}), 2, INT64_MAX);
   ASSERT_TRUE(layout.ok()) << layout.status();

@@ -36,6 +36,11 @@ void Calls::Fail(const absl::Status& status, Todo& todo) {
   Settle(status, todo);
 }
 
+std::shared_ptr<Call> Calls::TakeLate(bool anyway) {
+  if (late_ == nullptr || !(anyway || late_->memory->Close())) return nullptr;
+  return std::exchange(late_, nullptr);
+}
+
 void Calls::Drop(const Call& call) {
   if (current_.get() == &call) current_.reset();
 }

@@ -5,12 +5,14 @@
 //                                 -> asynchronous: `done` is called, once } memory is back
 //   Fail: the worker is over; the call under way, and every later one, ends with that error
 //
-// A call that ends with DEADLINE_EXCEEDED is still under way: Wait again, or destroy the Worker.
+// A call that ends with DEADLINE_EXCEEDED is still under way: Wait again, or destroy the Worker. An asynchronous one is
+// over for its caller as soon as `done` has been called, though that may not have returned: the next may begin.
 //
 // Memory. Gradients and parameters are the caller's, and lent (LentMemory) until the result is out. A result normally
 // proves that all is back. Where gRPC still holds on to some (a shard that reads no more, a contribution that was sent
 // twice), the memory is closed, and somebody waits who may wait: the caller's own thread in Wait; for an asynchronous
-// call the timekeeper, to whom DeliverLater leaves it; at the end the destructor of the Worker.
+// call the timekeeper, to whom DeliverLater leaves it (it looks again and again, since heartbeats cannot wait); at the
+// end the destructor of the Worker.
 //
 // Thread-safety: none; everything is called under the driver's lock (Worker::Impl::mutex_). Nothing here blocks, and
 // nothing calls the caller back: Todo::deliver does, without the lock.
@@ -38,7 +40,7 @@ namespace lockstep::client {
 using Done = std::function<void(absl::StatusOr<RoundResult>)>;
 
 // What the caller has lent, and what it waits for. The arrays are touched without the lock, by those whom `memory` has
-// lent a piece; `result` and `delivered` under the driver's lock only, but for `result` once `done` is being called.
+// lent a piece; `result`, `told` and `delivered` under the driver's lock only, but for `result` once it is being told.
 struct Call {
   Round round;
   float weight = 0;
@@ -48,7 +50,8 @@ struct Call {
   std::vector<std::vector<float>> initial_values;  // round 0: what `gradients` refers to
   std::optional<absl::StatusOr<RoundResult>> result;
   Done done;               // null for blocking calls
-  bool delivered = false;  // `done` has been called
+  bool told = false;       // `done` is being called: the caller knows, its memory is its own again
+  bool delivered = false;  // `done` has returned
 };
 
 // INVALID_ARGUMENT unless there is an array of the right size for each tensor; `what` names the argument.
@@ -59,7 +62,7 @@ class Calls {
   // ---- Questions ----
   // The newest call, until its result is out; or null. An asynchronous one stays until the next call or Wait.
   const std::shared_ptr<Call>& current() const { return current_; }
-  bool UnderWay() const { return current_ != nullptr && !current_->delivered; }
+  bool UnderWay() const { return current_ != nullptr && !current_->told; }
   // The error that has ended the worker, if one has.
   const std::optional<absl::Status>& fatal() const { return fatal_; }
   // Whether a call may begin: the error that has ended the worker, or FAILED_PRECONDITION.
@@ -76,9 +79,11 @@ class Calls {
   // Wait has returned the result of `call`.
   void Drop(const Call& call);
 
-  // A settled call whose memory is not back yet, for whoever may wait for it; TakeLate gives it out once, or null.
+  // A settled call whose memory is not back yet: somebody must look after it.
   void DeliverLater(std::shared_ptr<Call> call) { late_ = std::move(call); }
-  std::shared_ptr<Call> TakeLate() { return std::exchange(late_, nullptr); }
+  bool HasLate() const { return late_ != nullptr; }
+  // That call if its memory is back now, or if the caller may wait for it (`anyway`), given out once; else null.
+  std::shared_ptr<Call> TakeLate(bool anyway);
 
  private:
   std::shared_ptr<Call> current_;

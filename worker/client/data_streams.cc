@@ -4,13 +4,46 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/mutex.h"
+#include "common/wire/channel.h"
+#include "common/wire/status.h"
 #include "spdlog/spdlog.h"
 
 namespace lockstep::client {
 namespace {
 
+constexpr uint32_t kMaxConnections = 64;  // to each shard, as lockstep-server's --connections
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 constexpr absl::Duration kComplainEvery = absl::Seconds(5);
+
+absl::Status CheckFirst(const v1::Announce& announce) {
+  if (announce.shard_addresses().empty()) {
+    return absl::InternalError("the coordinator announced a generation without shards");
+  }
+  if (announce.connections() == 0 || announce.connections() > kMaxConnections) {
+    return absl::InternalError(absl::StrCat("the coordinator announced ", announce.connections(),
+                                            " connections to each shard; expected 1 to ", kMaxConnections));
+  }
+  if (announce.block_elements() == 0 || announce.block_elements() > wire::kMaxMessageBytes / sizeof(float)) {
+    return absl::InternalError(absl::StrCat("the coordinator announced blocks of ", announce.block_elements(),
+                                            " elements; expected 1 to ", wire::kMaxMessageBytes / sizeof(float)));
+  }
+  return absl::OkStatus();
+}
+
+// What the layout and the connections were made from is the same in every generation of a run.
+absl::Status CheckUnchanged(const v1::Announce& before, const v1::Announce& announce) {
+  const auto check = [&](const char* what, uint64_t expected, uint64_t actual) {
+    if (actual == expected) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("the coordinator announced ", actual, " ", what, " in generation ",
+                                            announce.generation(), ", but ", expected,
+                                            " before: a run cannot change that"));
+  };
+  absl::Status status = check("shards", static_cast<uint64_t>(before.shard_addresses_size()),
+                              static_cast<uint64_t>(announce.shard_addresses_size()));
+  status.Update(check("connections to each shard", before.connections(), announce.connections()));
+  status.Update(check("elements in a block", before.block_elements(), announce.block_elements()));
+  return status;
+}
 
 }  // namespace
 
@@ -42,21 +75,20 @@ DataStreams::StreamList DataStreams::Streams() const {
 // ---- Generations and connections ----
 
 absl::Status DataStreams::OnAnnounce(const v1::Announce& announce, const std::optional<ModelSpec>& model) {
-  if (announce.connections() == 0 || announce.block_elements() == 0 || announce.shard_addresses().empty()) {
-    return absl::InternalError("the coordinator announced a generation without shards or blocks");
-  }
-  announce_ = announce;
-  const auto shards = static_cast<uint32_t>(announce.shard_addresses_size());
   if (layout_ != nullptr) {
-    return shards == connections_.size() ? absl::OkStatus()
-                                         : absl::InternalError("the number of shards of a run cannot change");
+    if (absl::Status status = CheckUnchanged(announce_, announce); !status.ok()) return status;
+    announce_ = announce;
+    return absl::OkStatus();
   }
   if (!model) return absl::InternalError("a generation was announced before this worker has defined the model");
+  if (absl::Status status = CheckFirst(announce); !status.ok()) return status;
+  const auto shards = static_cast<uint32_t>(announce.shard_addresses_size());
   absl::StatusOr<BlockLayout> layout =
       BlockLayout::Create(*model, shards, static_cast<int64_t>(announce.block_elements()));
   if (!layout.ok()) return layout.status();
   layout_ = std::make_unique<const BlockLayout>(*std::move(layout));
   connections_.assign(shards, std::vector<Connection>(announce.connections()));
+  announce_ = announce;
   return absl::OkStatus();
 }
 
@@ -92,7 +124,7 @@ bool DataStreams::OnClosed(const DataStream& stream, absl::Time now) {
 }
 
 absl::Status DataStreams::Judge(const DataStream& stream, const absl::Status& status, bool expected, absl::Time now) {
-  if (IsFinal(status) || absl::IsResourceExhausted(status)) {
+  if (wire::IsFinal(status) || absl::IsResourceExhausted(status)) {
     return absl::Status(status.code(),
                         absl::StrCat("shard ", stream.shard().value(), ": ", std::string(status.message())));
   }

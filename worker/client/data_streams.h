@@ -10,10 +10,10 @@
 // Invariants:
 //   1. The first message of every stream is ATTACH, since Greet comes in the section under the lock that makes it.
 //   2. A new generation greets again on every stream; what waited for credit in the older one is not sent.
-//   3. The layout and the number of connections never change after the first Announce.
+//   3. The layout and the number of connections never change after the first Announce; one that would change them ends
+//      the worker.
 //   4. Queued messages are made when their turn comes, and only while the call's memory may still be lent: after a
-//   result
-//      none reads the caller's gradients.
+//      result none reads the caller's gradients.
 //
 // Owns: the newest stream of each connection (with others that flush it outside the lock), the layout, the newest
 // Announce. Which frames are current is not decided here but in SessionCore, which asks for Greet and Contribute.
@@ -65,8 +65,9 @@ class DataStreams {
   StreamList Streams() const;
 
   // ---- Generations and connections ----
-  // Takes over what the coordinator has announced; the first one lays `model` out. INTERNAL or INVALID_ARGUMENT when
-  // that cannot be: the worker is over then.
+  // Takes over what the coordinator has announced; the first one lays `model` out. INTERNAL (the announcement makes no
+  // sense, or contradicts an earlier one) or INVALID_ARGUMENT (the model cannot be laid out): the worker is over then,
+  // and nothing has changed here.
   absl::Status OnAnnounce(const v1::Announce& announce, const std::optional<ModelSpec>& model);
   // What this worker says of itself when it greets.
   void Introduce(const std::string& run_id, Member me);

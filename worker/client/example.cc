@@ -1,8 +1,9 @@
 // A whole training program: linear regression, y = 3 a - 2 b + 0.5, on samples that each worker draws for itself.
 //
-//   lockstep-server --workers 2 --optimizer sgd --lr 0.1 --bind 127.0.0.1:7000
-//   example 127.0.0.1:7000 first &
-//   example 127.0.0.1:7000 second
+//   bazel build //server:lockstep-server //worker/client:example && cd $(bazel info bazel-bin)
+//   server/lockstep-server --workers 2 --optimizer sgd --lr 0.1 --bind 127.0.0.1:7000 &
+//   worker/client/example 127.0.0.1:7000 first &
+//   worker/client/example 127.0.0.1:7000 second
 #include <cstdio>
 #include <random>
 #include <vector>
@@ -42,7 +43,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return std::fprintf(stderr, "usage: example COORDINATOR NAME\n"), 64;
   std::vector<float> weight(2), bias(1), dweight(2), dbias(1);
   const std::vector<absl::Span<float>> parameters = {absl::MakeSpan(weight), absl::MakeSpan(bias)};
-  auto worker = lockstep::Worker::Join({.coordinator = argv[1], .name = argv[2], .rank = {}, .run_id = {}});
+  auto worker = lockstep::Worker::Join({.coordinator = argv[1], .name = argv[2]});
   if (!worker.ok()) return Explain(worker.status());
   auto held = (*worker)->Define({{{.name = "weight", .shape = {2}}, {.name = "bias", .shape = {1}}}}, parameters);
   while (held.ok() && held->version < kRounds) {

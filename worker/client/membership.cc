@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/convert.h"
+#include "common/wire/status.h"
 #include "spdlog/spdlog.h"
 
 namespace lockstep::client {
@@ -80,7 +81,7 @@ absl::Status Membership::OnClosed(const MembershipStream& stream, const absl::St
                                                    ": expected the address of the lockstep-server with "
                                                    "--shard-index 0"));
   }
-  if (IsFinal(status)) return status;
+  if (wire::IsFinal(status)) return status;
   if (now >= quiet_until_) {
     quiet_until_ = now + kComplainEvery;
     spdlog::warn("no place at the coordinator {} now: {}; trying again", options_.coordinator,

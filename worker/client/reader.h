@@ -34,12 +34,18 @@ struct Snapshot {
 class Reader {
  public:
   // `endpoint` is the address of any shard. Blocks for at most `timeout` until it answers. UNAVAILABLE when it does
-  // not, FAILED_PRECONDITION when the run has no model yet.
+  // not, FAILED_PRECONDITION when the run has no model yet, INVALID_ARGUMENT when its model makes no sense.
   static absl::StatusOr<std::unique_ptr<Reader>> Open(const std::string& endpoint, absl::Duration timeout);
   ~Reader();
 
-  // Reads `version`, or the newest. Blocks until every shard has completed it, for at most `timeout`. OUT_OF_RANGE:
-  // that version is gone (the message says which is the newest). DEADLINE_EXCEEDED: says which shard it waited for.
+  // Reads `version`, or the newest. Blocks until every shard has completed it, for at most `timeout`. What may pass (a
+  // shard that is away: UNAVAILABLE; too many readers: RESOURCE_EXHAUSTED; a damaged payload: DATA_LOSS) is tried again
+  // until then. Error codes:
+  //
+  // - DEADLINE_EXCEEDED: not in time; says which shard it waited for, or what came in between last.
+  // - OUT_OF_RANGE: that version is gone; says which is the newest.
+  // - FAILED_PRECONDITION, PERMISSION_DENIED: the endpoint is of another run now. Open the reader again.
+  // - INTERNAL: a shard breaks the protocol; says how.
   absl::StatusOr<Snapshot> Pull(std::optional<uint64_t> version, absl::Duration timeout);
 
  private:

@@ -10,7 +10,7 @@
 //   2. The held version never goes back; a generation that would take it back ends the session with an error.
 //   3. Nothing of an older generation counts.
 //
-// Thread-safety: none; the driver (worker/client/worker.cc) holds the lock. No I/O, threads, clocks or randomness.
+// Thread-safety: none; the driver (worker/client/worker_impl.cc) holds the lock. No I/O, threads, clocks or randomness.
 #ifndef LOCKSTEP_WORKER_CLIENT_SESSION_H_
 #define LOCKSTEP_WORKER_CLIENT_SESSION_H_
 

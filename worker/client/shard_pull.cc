@@ -12,8 +12,6 @@
 namespace lockstep::client {
 namespace {
 
-constexpr char kNewestTrailer[] = "lockstep-version";
-
 // The payload as the codec's functions take it, without a copy; `message` must outlive it.
 wire::Frame View(const v1::Frame& message) {
   wire::Frame frame;
@@ -105,7 +103,7 @@ absl::Status ShardPull::Explain(const absl::Status& status) const {
 
 std::optional<uint64_t> ShardPull::newest() const {
   const auto& trailers = context_.GetServerTrailingMetadata();
-  const auto found = trailers.find(kNewestTrailer);
+  const auto found = trailers.find(wire::kNewestVersionTrailer);
   uint64_t version = 0;
   if (found == trailers.end()) return std::nullopt;
   const absl::string_view text(found->second.data(), found->second.size());

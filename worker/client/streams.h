@@ -18,19 +18,12 @@
 #include <string>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "common/ids.h"
 #include "common/wire/channel.h"
 #include "common/wire/client_stream.h"
 #include "proto/coordinator.grpc.pb.h"
 
 namespace lockstep::client {
-
-// A stream ended like this: no other attempt of this process can go better.
-inline bool IsFinal(const absl::Status& status) {
-  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status) ||
-         absl::IsUnimplemented(status);
-}
 
 // A ClientStream that takes messages before it is opened. Cancel works before Open, too: the call then ends as soon as
 // it begins.

@@ -20,8 +20,9 @@ struct Todo {
   std::shared_ptr<MembershipStream> open_membership;  // made now, to be opened
   std::vector<std::shared_ptr<DataStream>> open;      // made now, to be opened
   std::vector<std::shared_ptr<DataStream>> flush;     // have new messages
-  bool store_block = false;       // the block that has just come is wanted: copy it, say BlockStored
-  std::shared_ptr<Call> deliver;  // its `done` is to be called
+  bool store_block = false;                   // the block that has just come is wanted: copy it, say BlockStored
+  std::shared_ptr<MembershipStream> give_up;  // the worker is over: to be cancelled, so that its place gets free
+  std::shared_ptr<Call> deliver;              // its `done` is to be called
 };
 
 }  // namespace lockstep::client

@@ -1,13 +1,14 @@
 // Worker: a training process's place in a run. This is the library that training loops use.
 //
-//   auto worker = Worker::Join({.coordinator = "127.0.0.1:7000", .name = "worker-0"});      // waits for a place
-//   auto start = (*worker)->Define(model, parameters);                                      // rank 0's values; all get
-//   them for (uint64_t round = start->version + 1; round <= rounds; ++round) {
-//     ... gradients from parameters ...
-//     auto result = (*worker)->PushPull(gradients, samples, parameters);                    // the next version, on all
-//     shards
+//   auto worker = Worker::Join({.coordinator = "127.0.0.1:7000", .name = "worker-0"});  // waits for a place
+//   if (!worker.ok()) return worker.status();
+//   auto held = (*worker)->Define(model, parameters);  // the lowest rank's values; all get them
+//   while (held.ok() && held->version < rounds) {
+//     ... gradients from parameters, for round held->version + 1 ...
+//     held = (*worker)->PushPull(gradients, samples, parameters);  // blocks until it holds the next version
 //   }
-//   (*worker)->Leave();
+//   if (!held.ok()) return held.status();
+//   return (*worker)->Leave();
 //
 // See worker/client/example.cc for a whole program.
 //
@@ -19,8 +20,8 @@
 // parameters are written where they should be. From the start of a call until its result both belong to the call: do
 // not touch them. After an error the contents of the parameters are undefined.
 //
-// Thread-safety: one call at a time; status questions (rank, version, ...) from any thread. Callbacks run on a thread
-// of the library and must not call back into the Worker, nor block.
+// Thread-safety: one call at a time; status questions (rank, generation, ...) from any thread. Callbacks run on a
+// thread of the library, or on the one that destroys the Worker. They must not call back into the Worker, nor block.
 #ifndef LOCKSTEP_WORKER_CLIENT_WORKER_H_
 #define LOCKSTEP_WORKER_CLIENT_WORKER_H_
 
@@ -59,12 +60,26 @@ struct RoundResult {
   uint64_t generation = 0;
 };
 
-// Error codes of all calls:
-//   PERMISSION_DENIED   fenced: another process holds the rank now, or it was evicted, or this is another run. End the
-//   process. INVALID_ARGUMENT    the model, a size or a weight is wrong; says what was expected. The run of the others
-//   goes on. DEADLINE_EXCEEDED   says who is missing. The round goes on: wait again (Wait), or give up (destroy the
-//   Worker). RESOURCE_EXHAUSTED  all ranks are taken by live workers. ABORTED, DATA_LOSS  the run has failed and must
-//   start again. FAILED_PRECONDITION calls in the wrong order.
+// Error codes of all calls. The first three leave the worker as it was:
+//
+// - DEADLINE_EXCEEDED: says who is missing. The round goes on: wait again (Wait), or give up (destroy the Worker).
+// - FAILED_PRECONDITION: calls in the wrong order.
+// - INVALID_ARGUMENT, returned before anything is sent: a size, a weight or the model is wrong; says what was expected.
+//
+// The others are the end of the worker, and every later call returns the same. It gives its place up: no heartbeats,
+// so that the others wait for it no longer than a lease.
+//
+// - PERMISSION_DENIED: fenced: another process holds the rank now, or it was evicted. End the process.
+// - INVALID_ARGUMENT, from the run: the model is not the others', the rank does not exist, the coordinator's address is
+//   another server's, or a shard refused what was sent. The run of the others goes on.
+// - ABORTED: the run has failed, or this is another run. Start again.
+// - DATA_LOSS: the servers have lost a version that this worker holds. The run must start again.
+// - RESOURCE_EXHAUSTED: Join: all ranks were taken by live workers until the timeout. Later: a message is over the
+//   shard's limit.
+// - UNAVAILABLE: Join: no coordinator gave an answer until the timeout; says what was tried.
+// - ALREADY_EXISTS: Join: the worker of this name has left the run.
+// - CANCELLED: the Worker was destroyed while the call was under way.
+// - INTERNAL: coordinator or shards contradict themselves or each other.
 class Worker {
  public:
   // Blocks until the coordinator has given this process a rank, or until options.timeout: UNAVAILABLE then says what
@@ -90,15 +105,16 @@ class Worker {
   absl::StatusOr<RoundResult> Define(const ModelSpec& model, ParameterSpans parameters,
                                      absl::Duration timeout = absl::InfiniteDuration());
 
-  // Contributes `gradients` with `weight` (finite, >= 0; normally the number of samples) to the next round and blocks
-  // until this worker holds the version that the round makes, in `parameters`. Weight 0: nothing to contribute,
-  // `gradients` may be empty. `parameters` may be the arrays that the gradients were computed from, but must not
-  // overlap the gradients.
+  // Contributes `gradients` with `weight` (normally the number of samples; from 0 to kMaxWeight, about 8e34, see
+  // common/weight.h) to the next round and blocks until this worker holds the version that the round makes, in
+  // `parameters`. Weight 0: nothing to contribute, `gradients` may be empty. `parameters` may be the arrays that the
+  // gradients were computed from, but must not overlap the gradients.
   absl::StatusOr<RoundResult> PushPull(GradientSpans gradients, float weight, ParameterSpans parameters,
                                        absl::Duration timeout = absl::InfiniteDuration());
 
-  // The same without blocking: `done` is called once with the result. INVALID_ARGUMENT or FAILED_PRECONDITION are
-  // returned, and `done` is not called then.
+  // The same without blocking: `done` is called once with the result. From then on the next call may begin, though not
+  // in `done` itself. INVALID_ARGUMENT, FAILED_PRECONDITION and the error of a worker that has ended are returned, and
+  // `done` is not called then.
   absl::Status PushPullAsync(GradientSpans gradients, float weight, ParameterSpans parameters,
                              std::function<void(absl::StatusOr<RoundResult>)> done);
 

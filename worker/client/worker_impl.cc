@@ -1,6 +1,6 @@
 #include "worker/client/worker_impl.h"
 
-#include <cmath>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/convert.h"
 #include "common/random_id.h"
+#include "common/weight.h"
 #include "common/wire/status.h"
 #include "proto/control.grpc.pb.h"
 #include "spdlog/spdlog.h"
@@ -19,6 +20,10 @@ using client::Call;
 using client::DataStream;
 using client::MembershipStream;
 using client::Todo;
+
+// How long gRPC may hold on to the caller's memory once it is over, and how often the timekeeper looks.
+constexpr absl::Duration kPatience = absl::Milliseconds(200);
+constexpr absl::Duration kLook = absl::Milliseconds(2);
 
 std::vector<size_t> Sizes(const auto& spans) {
   std::vector<size_t> sizes;
@@ -36,16 +41,13 @@ Worker::Impl::Impl(JoinOptions options)
 Worker::Impl::~Impl() {
   Todo todo;
   std::shared_ptr<Call> abandoned;
-  std::shared_ptr<MembershipStream> membership;
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    calls_.Fail(absl::CancelledError("the Worker was destroyed"), todo);
+    FailLocked(absl::CancelledError("the Worker was destroyed"), todo);
     abandoned = calls_.current();
-    membership = membership_.stream();
   }
   Do(std::move(todo));
-  if (membership != nullptr) membership->Cancel();
   CancelData();
   timekeeper_.join();
   std::shared_ptr<Call> late;
@@ -53,7 +55,7 @@ Worker::Impl::~Impl() {
     MutexLock lock(&mutex_);
     const auto quiet = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return alive_.empty(); };
     mutex_.Await(absl::Condition(&quiet));
-    late = calls_.TakeLate();  // there is no timekeeper any more
+    late = calls_.TakeLate(/*anyway=*/true);  // there is no timekeeper any more
   }
   if (abandoned != nullptr) ReclaimMemory(*abandoned);
   if (late != nullptr) {
@@ -89,17 +91,25 @@ uint64_t Worker::Impl::generation() const {
 
 // ---- Time ----
 
+// Never waits for anything else: heartbeats go on whatever happens to the data.
 void Worker::Impl::KeepTime() {
+  bool looking = false;                              // after a late call
+  absl::Time impatient_at = absl::InfiniteFuture();  // when the connections that may hold on to its memory are ended
   while (true) {
     Todo todo;
     std::shared_ptr<MembershipStream> beat;
     std::shared_ptr<Call> late;
+    bool impatient = false;
     {
       MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), membership_.LongestSleep())) return;
+      const absl::Duration sleep = membership_.LongestSleep();
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), looking ? std::min(sleep, kLook) : sleep)) return;
       const absl::Time now = MonotonicNow();
-      late = calls_.TakeLate();
-      beat = membership_.Beat(now);
+      late = calls_.TakeLate(/*anyway=*/false);
+      if (!std::exchange(looking, calls_.HasLate())) impatient_at = now + kPatience;
+      impatient = looking && now >= impatient_at;
+      if (impatient) impatient_at = absl::InfiniteFuture();  // once: a connection that opens later lends nothing
+      if (!calls_.fatal()) beat = membership_.Beat(now);
       if (!calls_.fatal() && membership_.WantsStream(now)) MakeMembershipLocked(todo);
       if (!calls_.fatal() && !membership_.left()) MakeDataLocked(now, todo);
     }
@@ -109,10 +119,8 @@ void Worker::Impl::KeepTime() {
       beat->Send(std::move(message));
     }
     Do(std::move(todo));
-    if (late != nullptr) {
-      ReclaimMemory(*late);
-      Deliver(*late);
-    }
+    if (late != nullptr) Deliver(*late);
+    if (impatient) CancelData();
   }
 }
 
@@ -136,7 +144,7 @@ void Worker::Impl::OnCommand(const v1::WorkerCommand& command) {
 
 void Worker::Impl::OnAnnounceLocked(const v1::Announce& announce, Todo& todo) {
   if (calls_.fatal() || announce.generation() <= data_.generation()) return;
-  if (absl::Status status = data_.OnAnnounce(announce, model_); !status.ok()) return calls_.Fail(status, todo);
+  if (absl::Status status = data_.OnAnnounce(announce, model_); !status.ok()) return FailLocked(status, todo);
   const Member me = {membership_.rank(), incarnation_};
   data_.Introduce(membership_.run_id(), me);
   if (session_ == nullptr) {
@@ -154,12 +162,17 @@ void Worker::Impl::OnMembershipClosed(const MembershipStream& stream, const grpc
   Todo todo;
   {
     MutexLock lock(&mutex_);
-    const absl::Status status = stopping_ ? absl::OkStatus() : wire::FromGrpc(grpc_status);
+    const absl::Status status = calls_.fatal() ? absl::OkStatus() : wire::FromGrpc(grpc_status);
     const absl::Status fatal = membership_.OnClosed(stream, status, MonotonicNow());
-    if (!fatal.ok()) calls_.Fail(fatal, todo);
+    if (!fatal.ok()) FailLocked(fatal, todo);
   }
   Do(std::move(todo));
   Forget(&stream);
+}
+
+void Worker::Impl::FailLocked(const absl::Status& status, Todo& todo) {
+  calls_.Fail(status, todo);
+  todo.give_up = membership_.stream();
 }
 
 // The last thing that a stream's thread does here: afterwards the Impl may be gone.
@@ -187,8 +200,8 @@ void Worker::Impl::OnDataClosed(const DataStream& stream, const grpc::Status& gr
     if (data_.OnClosed(stream, now)) {
       StepLocked(client::Disconnected{stream.shard(), stream.connection()}, todo);
       const bool expected = membership_.left() || membership_.leaving();
-      const absl::Status fatal = stopping_ ? absl::OkStatus() : data_.Judge(stream, status, expected, now);
-      if (!fatal.ok()) calls_.Fail(fatal, todo);
+      const absl::Status fatal = calls_.fatal() ? absl::OkStatus() : data_.Judge(stream, status, expected, now);
+      if (!fatal.ok()) FailLocked(fatal, todo);
     }
   }
   Do(std::move(todo));
@@ -285,7 +298,7 @@ void Worker::Impl::PlanLocked(const client::VersionHeld& effect, Todo& todo) {
   calls_.Settle(std::move(result), todo);
 }
 
-void Worker::Impl::PlanLocked(const client::SessionFailed& effect, Todo& todo) { calls_.Fail(effect.status, todo); }
+void Worker::Impl::PlanLocked(const client::SessionFailed& effect, Todo& todo) { FailLocked(effect.status, todo); }
 
 // ---- Without the lock ----
 
@@ -293,6 +306,7 @@ void Worker::Impl::Do(Todo todo) {
   if (todo.open_membership != nullptr) todo.open_membership->Open();
   for (const auto& stream : todo.open) stream->Open();
   for (const auto& stream : todo.flush) stream->Flush();
+  if (todo.give_up != nullptr) todo.give_up->Cancel();
   if (todo.deliver == nullptr) return;
   if (todo.deliver->memory->Close()) return Deliver(*todo.deliver);
   MutexLock lock(&mutex_);
@@ -300,6 +314,10 @@ void Worker::Impl::Do(Todo todo) {
 }
 
 void Worker::Impl::Deliver(Call& call) {
+  {
+    MutexLock lock(&mutex_);
+    call.told = true;  // before `done`, which may wake somebody who begins the next call
+  }
   call.done(*call.result);
   MutexLock lock(&mutex_);
   call.delivered = true;
@@ -318,7 +336,6 @@ void Worker::Impl::CancelData() {
 // paused shard, a contribution that was sent twice) is ended; one that opens meanwhile finds the memory closed.
 void Worker::Impl::ReclaimMemory(Call& call) {
   if (call.memory->Close()) return;
-  constexpr absl::Duration kPatience = absl::Milliseconds(200);
   if (call.memory->AwaitReturned(kPatience)) return;
   CancelData();
   call.memory->AwaitReturned(absl::InfiniteDuration());
@@ -367,9 +384,9 @@ absl::Status Worker::Impl::StartDefine(const ModelSpec& model, ParameterSpans pa
 
 absl::Status Worker::Impl::StartPushPull(GradientSpans gradients, float weight, ParameterSpans parameters,
                                          client::Done done) {
-  if (!std::isfinite(weight) || weight < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weight: expected a finite number that is not negative, but got ", weight));
+  if (!IsWeight(weight)) {
+    return absl::InvalidArgumentError(absl::StrCat("weight: expected a number from 0 to ", kMaxWeight,
+                                                   ", so that the sum over all workers is finite, but got ", weight));
   }
   Todo todo;
   {

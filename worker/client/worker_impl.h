@@ -3,9 +3,8 @@
 //
 //                    +- Membership   the place in the run: join, beat, leave, what is final
 //   event -> lock {  +- SessionCore  rounds and generations: what to send, what counts        } -> unlock -> Do(Todo):
-//                    +- DataStreams  connections to shards: greeting, credit, blocks          }    open and flush
-//                    streams,
-//                    +- Calls        what the caller wants and has lent                       }    tell the caller
+//                    +- DataStreams  connections to shards: greeting, credit, blocks          }      open and flush,
+//                    +- Calls        what the caller wants and has lent                       }      tell the caller
 //
 // The parts decide and queue; they know nothing of the lock, of each other's state or of threads. This class decides
 // nothing: it carries from one to the other.
@@ -16,7 +15,9 @@
 // caller run without any lock.
 //
 // Life time: a stream is in alive_ from the section that makes it until its last callback is over; the destructor waits
-// for that. After `fatal` no stream is made, so that the streams which the destructor cancels are all there are.
+// for that. After `fatal` no stream is made, so that the streams which the destructor cancels are all there are. The
+// stream to the coordinator goes with `fatal` itself: a worker that cannot go on gives no heartbeats, so that its rank
+// is free for another after a lease, even if the caller keeps the Worker.
 #ifndef LOCKSTEP_WORKER_CLIENT_WORKER_IMPL_H_
 #define LOCKSTEP_WORKER_CLIENT_WORKER_IMPL_H_
 
@@ -71,6 +72,8 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   void MakeMembershipLocked(client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // A stream for each connection that has none and is due, its greeting queued.
   void MakeDataLocked(absl::Time due, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The worker is over, and gives its place up.
+  void FailLocked(const absl::Status& status, client::Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const void* stream);
 
   // ---- SessionCore's decisions ----

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/mutex.h"
@@ -101,16 +102,22 @@ class TestServerStream : public ServerStream<grpc::ByteBuffer, grpc::ByteBuffer>
 
 class TestClientStream : public ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  TestClientStream(const std::string& address, std::shared_ptr<Journal> journal)
-      : journal_(std::move(journal)), stub_(DataChannel(address)) {
+  // `next` is called after each message, and holds the next one up.
+  TestClientStream(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<Journal> journal,
+                   std::function<void()> next)
+      : journal_(std::move(journal)), next_(std::move(next)), stub_(channel) {
     stub_.PrepareBidiStreamingCall(&context(), "/test/Stream", {}, this);
   }
 
  private:
-  void OnMessage(grpc::ByteBuffer& message) override { journal_->Add(Text(message)); }
+  void OnMessage(grpc::ByteBuffer& message) override {
+    journal_->Add(Text(message));
+    next_();
+  }
   void OnClosed(const grpc::Status& status) override { journal_->Close(status); }
 
   const std::shared_ptr<Journal> journal_;
+  const std::function<void()> next_;
   grpc::GenericStub stub_;
 };
 
@@ -136,9 +143,20 @@ class StreamTest : public ::testing::Test, public grpc::CallbackGenericService {
     server_.reset();
   }
   std::shared_ptr<TestClientStream> Connect() {
-    auto stream = std::make_shared<TestClientStream>(address_, at_client_);
+    return Connect(DataChannel(address_), [] {});
+  }
+  std::shared_ptr<TestClientStream> Connect(const std::shared_ptr<grpc::Channel>& channel, std::function<void()> next) {
+    auto stream = std::make_shared<TestClientStream>(channel, at_client_, std::move(next));
     stream->Start();
     return stream;
+  }
+  // Of its stream no more than 64 KB are under way to a client that does not read.
+  std::shared_ptr<grpc::Channel> NarrowChannel() const {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65536);
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
   }
   std::weak_ptr<TestServerStream> last() {
     MutexLock lock(&mutex_);
@@ -258,6 +276,30 @@ TEST_F(StreamTest, Close_WhileThePeerStillWrites_TellsItTheStatus) {
   EXPECT_TRUE(at_server_->AwaitClosed());
 }
 
+TEST_F(StreamTest, Close_WhileWritesArePending_ReadsOnButHearsNothing) {
+  constexpr int kMessages = 16;
+  const std::string large(1 << 20, 'x');
+  StartServer([&](TestServerStream& stream, const std::string&) {
+    for (int i = 0; i < kMessages; ++i) stream.Send(Message(large));
+    stream.Close({grpc::StatusCode::DATA_LOSS, "damaged"}, /*flush=*/true);
+  });
+  absl::Notification all_read;
+  const auto client = Connect(NarrowChannel(), [&] { all_read.WaitForNotification(); });
+  client->Send(Message("go"));
+  // More than fits in between: the last one's turn comes only if the server has read the first ones.
+  for (int i = 0; i < 100; ++i) client->Send(Message(large));
+  client->Enqueue([&]() -> std::optional<grpc::ByteBuffer> {
+    all_read.Notify();
+    return std::nullopt;
+  });
+  client->Flush();
+  ASSERT_TRUE(at_client_->AwaitClosed());
+  ASSERT_TRUE(at_server_->AwaitClosed());
+  EXPECT_EQ(at_client_->status().error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_EQ(at_client_->texts().size(), kMessages);
+  EXPECT_EQ(at_server_->texts().size(), 1u) << "what came after Close was heard";
+}
+
 TEST_F(StreamTest, Client_Vanishes_ServerStreamClosesOnceAndGoes) {
   StartServer([](TestServerStream& stream, const std::string& text) { stream.Send(Message(text)); });
   auto client = Connect();
@@ -290,8 +332,7 @@ TEST_F(StreamTest, Server_Vanishes_ClientIsToldOnce) {
 }
 
 TEST_F(StreamTest, Server_Unreachable_ClientIsToldUnavailable) {
-  const auto stream = std::make_shared<TestClientStream>("127.0.0.1:1", at_client_);
-  stream->Start();
+  const auto stream = Connect(DataChannel("127.0.0.1:1"), [] {});
   stream->Send(Message("hello"));
   ASSERT_TRUE(at_client_->AwaitClosed());
   EXPECT_EQ(at_client_->status().error_code(), grpc::StatusCode::UNAVAILABLE);

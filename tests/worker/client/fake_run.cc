@@ -67,6 +67,12 @@ bool FakeStream::AwaitHeard(size_t count) const {
   return heard_.size() >= count;
 }
 
+void FakeStream::AwaitOver() const {
+  MutexLock lock(&mutex_);
+  const auto over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_.has_value(); };
+  mutex_.Await(absl::Condition(&over));
+}
+
 void FakeStream::OnReadDone(bool ok) noexcept {
   std::string bytes;
   {
@@ -143,6 +149,33 @@ std::shared_ptr<FakeStream> FakeRun::shard(size_t index) {
   return shard_streams_[index];
 }
 
+std::shared_ptr<FakeStream> FakeRun::membership(size_t index) {
+  MutexLock lock(&mutex_);
+  const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return memberships_.size() > index; };
+  mutex_.Await(absl::Condition(&there));
+  return memberships_[index];
+}
+
+size_t FakeRun::memberships() {
+  MutexLock lock(&mutex_);
+  return memberships_.size();
+}
+
+v1::Announce FakeRun::AnnounceOf(uint64_t generation) {
+  v1::Announce announce;
+  announce.set_generation(generation);
+  announce.set_resume_round(1);
+  {
+    MutexLock lock(&mutex_);
+    announce.add_members()->set_incarnation(incarnation_);
+  }
+  announce.add_shard_addresses(address_);
+  announce.set_block_elements(static_cast<uint64_t>(options_.block_elements));
+  announce.set_connections(options_.connections);
+  announce.set_credit_bytes(uint64_t{1} << 40);
+  return announce;
+}
+
 void FakeRun::SendVersion(FakeStream& stream, uint64_t generation, uint64_t version, float value) const {
   for (size_t b = 0; b < blocks(); ++b) {
     v1::Frame frame;
@@ -166,12 +199,21 @@ void FakeRun::SendVersion(FakeStream& stream, uint64_t generation, uint64_t vers
 
 grpc::ServerGenericBidiReactor* FakeRun::CreateReactor(grpc::GenericCallbackServerContext* context) {
   if (context->method() == "/lockstep.v1.Shard/Exchange") return AcceptShardStream();
-  const bool work = context->method() == "/lockstep.v1.Coordinator/Work";
+  if (context->method() == "/lockstep.v1.Coordinator/Work") return AcceptMembership();
+  const auto stream = std::make_shared<FakeStream>(SIZE_MAX, [](FakeStream&, const std::string&) {});
+  grpc::ServerGenericBidiReactor* const reactor = stream->Open();
+  stream->End({grpc::StatusCode::UNIMPLEMENTED, "only streams here"});
+  return reactor;
+}
+
+grpc::ServerGenericBidiReactor* FakeRun::AcceptMembership() {
   const auto stream = std::make_shared<FakeStream>(
       SIZE_MAX, [this](FakeStream& from, const std::string& bytes) { OnWorkerMessage(from, bytes); });
-  grpc::ServerGenericBidiReactor* const reactor = stream->Open();
-  if (!work) stream->End({grpc::StatusCode::UNIMPLEMENTED, "only streams here"});
-  return reactor;
+  {
+    MutexLock lock(&mutex_);
+    memberships_.push_back(stream);
+  }
+  return stream->Open();
 }
 
 grpc::ServerGenericBidiReactor* FakeRun::AcceptShardStream() {
@@ -208,18 +250,8 @@ void FakeRun::OnWorkerMessage(FakeStream& stream, const std::string& bytes) {
     stream.Say(command.SerializeAsString());
   }
   if (message.has_define()) {
-    v1::Announce& announce = *command.mutable_announce();
-    announce.set_resume_round(1);
-    {
-      MutexLock lock(&mutex_);
-      announce.add_members()->set_incarnation(incarnation_);
-    }
-    announce.add_shard_addresses(address_);
-    announce.set_block_elements(static_cast<uint64_t>(options_.block_elements));
-    announce.set_connections(1);
-    announce.set_credit_bytes(uint64_t{1} << 40);
     for (uint64_t generation : options_.generations) {
-      announce.set_generation(generation);
+      *command.mutable_announce() = AnnounceOf(generation);
       stream.Say(command.SerializeAsString());
     }
   }

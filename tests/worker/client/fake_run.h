@@ -49,6 +49,8 @@ class FakeStream : public grpc::ServerGenericBidiReactor, public std::enable_sha
   std::vector<v1::Frame> frames() const;
   // Blocks until `count` messages have come or the stream is over; says whether they have.
   bool AwaitHeard(size_t count) const;
+  // Blocks until one of the two sides has ended the stream.
+  void AwaitOver() const;
 
  private:
   void OnReadDone(bool ok) noexcept override;
@@ -75,6 +77,7 @@ struct FakeRunOptions {
   int64_t block_elements = 1000;            // its blocks are all on the only shard
   size_t shard_reads = SIZE_MAX;            // messages that the shard reads of each stream
   size_t hang_up = 0;                       // that many streams to the shard end at once
+  uint32_t connections = 1;                 // to the shard, as announced
   bool eager = false;                       // the shard sends version 0 before it has read anything
   std::vector<uint64_t> generations = {1};  // announced one behind the other when the model is defined
 };
@@ -89,12 +92,18 @@ class FakeRun : public grpc::CallbackGenericService {
   size_t blocks() const { return static_cast<size_t>((options_.elements - 1) / options_.block_elements + 1); }
   // The worker's `index`-th stream to the shard; blocks until there is one (the test's time limit ends a wait in vain).
   std::shared_ptr<FakeStream> shard(size_t index);
+  // The worker's streams to the coordinator, in the same way.
+  std::shared_ptr<FakeStream> membership(size_t index);
+  size_t memberships();
+  // What the coordinator announces. Say it on membership(0) as a WorkerCommand's.
+  v1::Announce AnnounceOf(uint64_t generation);
   // Sends all of `version` over `stream`, each element `value`.
   void SendVersion(FakeStream& stream, uint64_t generation, uint64_t version, float value) const;
 
  private:
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
   grpc::ServerGenericBidiReactor* AcceptShardStream();
+  grpc::ServerGenericBidiReactor* AcceptMembership();
   void OnWorkerMessage(FakeStream& stream, const std::string& bytes);
   void OnFrame(FakeStream& stream, const std::string& bytes);
 
@@ -105,6 +114,7 @@ class FakeRun : public grpc::CallbackGenericService {
   Mutex mutex_;
   uint64_t incarnation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::shared_ptr<FakeStream>> shard_streams_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<FakeStream>> memberships_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace lockstep::testing

@@ -2,14 +2,21 @@
 // come once, and greetings come first.
 #include "worker/client/worker.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "common/weight.h"
+#include "proto/coordinator.pb.h"
 #include "tests/worker/client/fake_run.h"
 
 namespace lockstep::testing {
@@ -150,6 +157,113 @@ TEST_F(StalledTest, Leave_WithAnAsyncCallUnderWay_IsRefusedUntilItsResultIsTold)
   EXPECT_EQ(Start(nullptr).code(), absl::StatusCode::kFailedPrecondition);
   worker_.reset();
   EXPECT_EQ(told, 1);
+}
+
+TEST(AsyncTest, Result_IsBeingTold_NextCallMayBegin) {
+  FakeRun run({});
+  auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
+  ASSERT_TRUE(worker.ok()) << worker.status();
+  std::vector<float> gradients(1000), parameters(1000);
+  ASSERT_TRUE((*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).ok());
+  const auto start = [&](std::function<void(absl::StatusOr<RoundResult>)> done) {
+    return (*worker)->PushPullAsync({absl::MakeConstSpan(gradients)}, 1, {absl::MakeSpan(parameters)}, std::move(done));
+  };
+  absl::Notification told;
+  absl::Notification begun;
+  ASSERT_TRUE(start([&](const absl::StatusOr<RoundResult>& result) {
+                EXPECT_TRUE(result.ok()) << result.status();
+                told.Notify();
+                begun.WaitForNotification();  // longer than whoever is woken needs for the next call
+              }).ok());
+  run.SendVersion(*run.shard(0), 1, 1, 1);
+  told.WaitForNotification();
+  const absl::Status next = start(nullptr);
+  begun.Notify();
+  ASSERT_TRUE(next.ok()) << next;
+  run.SendVersion(*run.shard(0), 1, 2, 2);
+  const auto result = (*worker)->Wait();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->version, 2u);
+  EXPECT_EQ(parameters, std::vector<float>(1000, 2));
+}
+
+// ---- The end of a worker ----
+
+TEST_F(StalledTest, Worker_ShardRefusesItForGood_GivesItsPlaceUpThoughItIsKept) {
+  ASSERT_TRUE(Start(nullptr).ok());
+  stream_->End({grpc::StatusCode::INVALID_ARGUMENT, "a frame that breaks the protocol"});
+  EXPECT_EQ(worker_->Wait().status().code(), absl::StatusCode::kInvalidArgument);
+  run_.membership(0)->AwaitOver();  // in vain, if heartbeats went on
+  EXPECT_EQ(run_.memberships(), 1u);
+  EXPECT_EQ(Start(nullptr).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(worker_->Leave().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(StalledTest, Weight_TooLargeForTheSumOverAllWorkers_IsRefused) {
+  for (float weight : {std::nextafter(kMaxWeight, INFINITY), INFINITY, -1.0f, NAN}) {
+    const absl::Status status =
+        worker_->PushPullAsync({absl::MakeConstSpan(gradients_)}, weight, {absl::MakeSpan(parameters_)}, nullptr);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(status.message(), ::testing::HasSubstr("weight: expected a number from 0 to"));
+  }
+  EXPECT_TRUE(
+      worker_->PushPullAsync({absl::MakeConstSpan(gradients_)}, kMaxWeight, {absl::MakeSpan(parameters_)}, nullptr)
+          .ok());
+}
+
+// ---- Announcements ----
+
+TEST(AnnounceTest, Connections_NoneOrTooMany_EndTheWorker) {
+  for (uint32_t connections : {0u, 65u, UINT32_MAX}) {
+    FakeRun run({.connections = connections});
+    auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
+    ASSERT_TRUE(worker.ok()) << worker.status();
+    std::vector<float> parameters(1000);
+    const absl::Status status = (*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(status.message(), ::testing::HasSubstr(absl::StrCat(connections, " connections")));
+    run.membership(0)->AwaitOver();
+  }
+}
+
+TEST(AnnounceTest, Blocks_NoneOrTooLarge_EndTheWorker) {
+  for (int64_t block_elements : {int64_t{0}, int64_t{-1}, int64_t{1} << 25}) {
+    FakeRun run({.elements = 1000, .block_elements = block_elements, .eager = false});
+    auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
+    ASSERT_TRUE(worker.ok()) << worker.status();
+    std::vector<float> parameters(1000);
+    const absl::Status status = (*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(status.message(), ::testing::HasSubstr("blocks of"));
+  }
+}
+
+TEST(AnnounceTest, LaterGeneration_WithAnotherShape_EndsTheWorker) {
+  struct Case {
+    const char* says;
+    void (*change)(v1::Announce&);
+  };
+  for (const Case& c :
+       {Case{"2 connections to each shard", [](v1::Announce& announce) { announce.set_connections(2); }},
+        Case{"0 connections to each shard", [](v1::Announce& announce) { announce.set_connections(0); }},
+        Case{"999 elements in a block", [](v1::Announce& announce) { announce.set_block_elements(999); }},
+        Case{"0 shards", [](v1::Announce& announce) { announce.clear_shard_addresses(); }},
+        Case{"2 shards", [](v1::Announce& announce) { announce.add_shard_addresses("127.0.0.1:9"); }}}) {
+    FakeRun run({});
+    auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
+    ASSERT_TRUE(worker.ok()) << worker.status();
+    std::vector<float> values(1000);
+    ASSERT_TRUE((*worker)->Define(run.model(), {absl::MakeSpan(values)}).ok());
+    ASSERT_TRUE((*worker)->PushPullAsync({absl::MakeConstSpan(values)}, 1, {absl::MakeSpan(values)}, nullptr).ok());
+    v1::WorkerCommand command;
+    *command.mutable_announce() = run.AnnounceOf(2);
+    c.change(*command.mutable_announce());
+    run.membership(0)->Say(command.SerializeAsString());
+    const absl::Status status = (*worker)->Wait().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(status.message(), ::testing::HasSubstr(c.says));
+    run.membership(0)->AwaitOver();
+  }
 }
 
 // ---- Greetings ----
