@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <map>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
@@ -74,9 +76,10 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option_function<std::string>(
          "--lease",
          [&flags](const std::string& text) {
-           if (absl::ParseDuration(text, &flags.lease) && flags.lease >= absl::Milliseconds(500)) return;
+           const bool parsed = absl::ParseDuration(text, &flags.lease);
+           if (parsed && flags.lease >= absl::Milliseconds(500) && flags.lease <= absl::Hours(1)) return;
            throw CLI::ValidationError(
-               "--lease", absl::StrCat("expected a duration of at least 500ms, such as 5s, but got '", text, "'"));
+               "--lease", absl::StrCat("expected a duration from 500ms to 1h, such as 5s, but got '", text, "'"));
          },
          "how long a worker is believed alive after its last heartbeat")
       ->default_str("5s");
@@ -96,6 +99,34 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option("--log-file", flags.log_file, "append the log here instead of stderr");
 }
 
+void AddDurability(CLI::App& app, ServerFlags& flags) {
+  const std::map<std::string, core::Durability> names = {{"journal", core::Durability::kJournal},
+                                                         {"memory", core::Durability::kNone}};
+  app.add_option(
+         "--durability", flags.durability,
+         "journal: every round is on disk before workers hold it, and survives kill -9 of any processes; memory: "
+         "the run fails when a shard dies")
+      ->transform(CLI::CheckedTransformer(names))
+      ->default_str("journal")
+      ->group("Durability");
+  app.add_option("--data-dir", flags.data_dir, "this shard's own folder for what must outlive its process")
+      ->group("Durability");
+  app.add_option_function<std::string>(
+         "--fsync", [&flags](const std::string& when) { flags.sync_rounds = when == "round"; },
+         "never: a round survives kill -9, but not the loss of power; round: that, too")
+      ->check(CLI::IsMember({"never", "round"}))
+      ->default_str("never")
+      ->group("Durability");
+  app.add_option("--checkpoint-rounds", flags.checkpoint_rounds,
+                 "write a checkpoint every so many rounds, after which the journal begins anew; 0: chosen so that the "
+                 "journal stays small (read by shard 0)")
+      ->capture_default_str()
+      ->group("Durability");
+  app.add_option("--checkpoint-dir", flags.checkpoint_dir,
+                 "where checkpoints go; may be one folder for all shards (default: checkpoints in --data-dir)")
+      ->group("Durability");
+}
+
 absl::Status Check(const ServerFlags& flags) {
   if (flags.shard_index >= flags.shards) {
     return absl::InvalidArgumentError(absl::StrCat("--shard-index ", flags.shard_index, " is not one of shards 0 to ",
@@ -105,7 +136,14 @@ absl::Status Check(const ServerFlags& flags) {
     return absl::InvalidArgumentError(
         "--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
   }
-  return service::FromProto(flags.optimizer).status();
+  if (absl::Status status = service::FromProto(flags.optimizer).status(); !status.ok()) return status;
+  if (flags.durability != core::Durability::kNone && flags.data_dir.empty()) {
+    return absl::InvalidArgumentError(
+        "--data-dir DIR is needed, a folder of this shard's own that a restart finds again (or --durability memory, "
+        "with "
+        "which the run fails when a shard dies)");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -115,6 +153,7 @@ bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code)
   AddPlace(app, flags);
   AddOptimizer(app, flags.optimizer);
   AddSettings(app, flags);
+  AddDurability(app, flags);
   app.footer(
       "Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
   try {

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "proto/types.pb.h"
+#include "server/core/shard.h"
 
 namespace lockstep {
 
@@ -26,6 +27,12 @@ struct ServerFlags {
   uint32_t connections = 2;
   bool checksums = true;
   uint64_t credit_bytes = 0;
+  // What makes rounds outlive the process.
+  core::Durability durability = core::Durability::kJournal;
+  std::string data_dir;  // needed unless kNone
+  bool sync_rounds = false;
+  std::string checkpoint_dir;      // empty: within data_dir
+  uint64_t checkpoint_rounds = 0;  // 0: chosen for the model
 };
 
 // Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -19,7 +20,9 @@
 #include "common/wire/channel.h"
 #include "server/service/coordinator_driver.h"
 #include "server/service/coordinator_link.h"
+#include "server/service/coordinator_store.h"
 #include "server/service/grpc_services.h"
+#include "server/service/recovery.h"
 #include "server/service/shard_driver.h"
 #include "spdlog/spdlog.h"
 
@@ -103,7 +106,58 @@ service::RunSettings Settings(const ServerFlags& flags) {
           .block_elements = flags.block_elements,
           .connections = flags.connections,
           .checksums = flags.checksums,
-          .credit_bytes = flags.credit_bytes};
+          .credit_bytes = flags.credit_bytes,
+          .checkpoint_rounds = flags.checkpoint_rounds};
+}
+
+bool Durable(const ServerFlags& flags) { return flags.durability != core::Durability::kNone; }
+
+// The coordinator of a new run, or of the one that this shard's folder holds.
+absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(const ServerFlags& flags) {
+  core::CoordinatorOptions options{.run_id = absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16)),
+                                   .workers = flags.workers,
+                                   .shards = flags.shards,
+                                   .lease = flags.lease};
+  std::unique_ptr<service::CoordinatorStore> store;
+  std::optional<service::SavedRun> saved;
+  if (Durable(flags)) {
+    store = std::make_unique<service::CoordinatorStore>(&storage::SystemFiles(), flags.data_dir);
+    absl::StatusOr<std::optional<service::SavedRun>> loaded = store->Load();
+    if (!loaded.ok()) return loaded.status();
+    saved = *std::move(loaded);
+  }
+  if (saved) {
+    if (absl::Status status = core::CoordinatorCore::CheckMemory(options, saved->memory); !status.ok()) return status;
+    options.run_id = saved->memory.run_id;
+  }
+  spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}", options.run_id,
+               saved ? ", which goes on" : "", flags.workers, flags.shards, absl::FormatDuration(flags.lease));
+  return std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags), std::move(store),
+                                                      std::move(saved));
+}
+
+service::ShardOptions OptionsOfShard(const ServerFlags& flags) {
+  service::ShardOptions options{
+      .shard = ShardIndex(flags.shard_index), .self = Incarnation(RandomId()), .checksums = flags.checksums};
+  if (!Durable(flags)) return options;
+  options.files = &storage::SystemFiles();
+  options.folders = {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
+  options.journal.sync = flags.sync_rounds;
+  return options;
+}
+
+// A folder that cannot be used is said now, not when the first round is there.
+absl::Status CheckDataFolder(const ServerFlags& flags) {
+  if (!Durable(flags)) return absl::OkStatus();
+  const absl::Status status = storage::SystemFiles().MakeFolder(flags.data_dir);
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat("cannot use --data-dir ", flags.data_dir, ": ", status.message()));
+}
+
+// What this shard had in an earlier life; absent if there was none.
+absl::StatusOr<std::optional<service::RecoveredShard>> Recover(const service::ShardOptions& options) {
+  if (options.files == nullptr) return std::nullopt;
+  return service::RecoverShard(*options.files, options.folders, options.shard, options.journal, options.machine_bytes);
 }
 
 }  // namespace
@@ -111,19 +165,19 @@ service::RunSettings Settings(const ServerFlags& flags) {
 absl::Status RunServer(const ServerFlags& flags) {
   StopOnSignal::Block();
   const ShardIndex index(flags.shard_index);
+  const service::ShardOptions options = OptionsOfShard(flags);
+  if (absl::Status status = CheckDataFolder(flags); !status.ok()) return status;
+  absl::StatusOr<std::optional<service::RecoveredShard>> recovered = Recover(options);
+  if (!recovered.ok()) return recovered.status();
   std::unique_ptr<service::CoordinatorDriver> coordinator;
   if (index == ShardIndex(0)) {
-    core::CoordinatorOptions options{.run_id = absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16)),
-                                     .workers = flags.workers,
-                                     .shards = flags.shards,
-                                     .lease = flags.lease};
-    spdlog::info("coordinator of run {}: {} workers, {} shards, lease {}", options.run_id, flags.workers, flags.shards,
-                 absl::FormatDuration(flags.lease));
-    coordinator = std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags));
+    absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> made = MakeCoordinator(flags);
+    if (!made.ok()) return made.status();
+    coordinator = *std::move(made);
   }
   service::CoordinatorLink* answers = nullptr;
-  service::ShardDriver shard({.shard = index, .self = Incarnation(RandomId()), .checksums = flags.checksums},
-                             [&answers](v1::ShardMessage message) { answers->Send(std::move(message)); });
+  service::ShardDriver shard(
+      options, [&answers](v1::ShardMessage message) { answers->Send(std::move(message)); }, *std::move(recovered));
 
   int port = 0;
   grpc::ServerBuilder builder;
@@ -158,6 +212,7 @@ absl::Status RunServer(const ServerFlags& flags) {
     if (coordinator != nullptr && !absl::IsCancelled(status)) coordinator->WaitUntilDrained(kDrainPatience);
   }
   server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownPatience));
+  shard.StopWriting();
   TsanAcquireFromGrpc();
   return status;
 }

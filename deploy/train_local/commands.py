@@ -2,10 +2,6 @@
 
 import defaults
 
-# The one switch: whether lockstep-server has --data-dir, --durability and --fsync. Without them every shard keeps its
-# part of the model in memory alone, whatever --durability says.
-SERVER_HAS_JOURNAL = False
-
 LOOPBACK_ANY_PORT = '127.0.0.1:0'
 
 
@@ -37,12 +33,10 @@ def shard_command(options, programs, folder, index, bind, coordinator):
 
 def is_durable(options):
     """Does a shard that dies come back with its part of the model?"""
-    return SERVER_HAS_JOURNAL and options.durability == 'journal'
+    return options.durability == 'journal'
 
 
 def durability_flags(options, folder, index):
-    if not SERVER_HAS_JOURNAL:
-        return []
     if not is_durable(options):
         return ['--durability', options.durability]
     return ['--data-dir', folder.state_of(shard_name(index)), '--durability', options.durability,

@@ -14,6 +14,76 @@ bool Holds(const Seat& seat) {
 
 }  // namespace
 
+// ---- Memory ----
+
+class CoordinatorCore::Transaction {
+ public:
+  Transaction(CoordinatorCore* core, CoordinatorEffects& effects)
+      : core_(core), effects_(effects), first_(effects.size()) {}
+  ~Transaction() {
+    if (std::exchange(core_->changed_, false)) {
+      effects_.insert(effects_.begin() + static_cast<ptrdiff_t>(first_), Persist{});
+    }
+  }
+
+ private:
+  CoordinatorCore* const core_;
+  CoordinatorEffects& effects_;
+  const size_t first_;
+};
+
+absl::Status CoordinatorCore::CheckMemory(const CoordinatorOptions& options, const CoordinatorMemory& memory) {
+  if (memory.workers == options.workers && memory.shards == options.shards) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("run ", memory.run_id, " was begun with --workers ", memory.workers,
+                                                 " --shards ", memory.shards, ", but now it is --workers ",
+                                                 options.workers, " --shards ", options.shards,
+                                                 ": give the same as before, or begin a new run"));
+}
+
+CoordinatorMemory CoordinatorCore::memory() const {
+  CoordinatorMemory memory{.run_id = options_.run_id,
+                           .workers = options_.workers,
+                           .shards = options_.shards,
+                           .generation = generation_,
+                           .announced = announced_,
+                           .places = {},
+                           .fenced = {fenced_.begin(), fenced_.end()},
+                           .model = model_,
+                           .done = state_ == RunState::kDone};
+  std::sort(memory.fenced.begin(), memory.fenced.end());
+  for (const Seat& seat : seats_) {
+    if (seat.state == SeatState::kAbsent) continue;
+    memory.places.push_back({.rank = RankOf(seat),
+                             .incarnation = seat.incarnation,
+                             .name = seat.name,
+                             .defined = seat.defined,
+                             .left = seat.state == SeatState::kLeft,
+                             .replacements = seat.replacements});
+  }
+  return memory;
+}
+
+CoordinatorCore::CoordinatorCore(CoordinatorOptions options, const CoordinatorMemory& memory, absl::Time now)
+    : CoordinatorCore(std::move(options), now) {
+  options_.run_id = memory.run_id;
+  generation_ = memory.generation;
+  announced_ = memory.announced;
+  resume_ = memory.announced.value_or(Round(0));
+  model_ = memory.model;
+  fenced_ = {memory.fenced.begin(), memory.fenced.end()};
+  for (const CoordinatorMemory::Place& place : memory.places) {
+    const SeatState held = place.defined ? SeatState::kActive : SeatState::kJoined;
+    seats_[place.rank.value()] = {.state = place.left ? SeatState::kLeft : held,
+                                  .incarnation = place.incarnation,
+                                  .name = place.name,
+                                  .defined = place.defined,
+                                  .since = now,
+                                  .heard = now,
+                                  .replacements = place.replacements};
+  }
+  if (memory.done) Enter(RunState::kDone, now);
+}
+
 CoordinatorCore::CoordinatorCore(CoordinatorOptions options, absl::Time now)
     : options_(std::move(options)), state_since_(now), seats_(options_.workers), shards_(options_.shards) {}
 
@@ -81,6 +151,7 @@ const Seat* CoordinatorCore::FindLeft(const WorkerJoins& event) const {
 }
 
 void CoordinatorCore::Step(const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   if (absl::Status status = CheckJoin(event); !status.ok()) {
     effects.push_back(RefuseWorker{event.incarnation, std::move(status)});
     return;
@@ -120,6 +191,7 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
           .since = now,
           .heard = now,
           .replacements = replacements};
+  changed_ = true;
   ForgetModelOfNobody();
   effects.push_back(WelcomeWorker{event.incarnation, rank});
   effects.push_back(
@@ -129,12 +201,15 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
 
 void CoordinatorCore::Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects) {
   fenced_.insert(seat.incarnation);
+  changed_ = true;
   effects.push_back(RefuseWorker{seat.incarnation, absl::PermissionDeniedError(absl::StrCat(
                                                        "fenced: worker '", seat.name, "' no longer holds rank ",
                                                        RankOf(seat).value(), ": ", why))});
 }
 
 void CoordinatorCore::Vacate(Seat& seat) {
+  changed_ = true;
+  ask_again_ = true;
   seat.state = SeatState::kAbsent;
   seat.defined = false;
   seat.name.clear();
@@ -149,18 +224,21 @@ void CoordinatorCore::ForgetModelOfNobody() {
 }
 
 void CoordinatorCore::Step(const WorkerDefines& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   Seat* seat = FindHolder(event.incarnation);
   if (seat == nullptr) return;
   seat->heard = now;
   if (model_) {
     if (absl::Status status = CheckSameModel(*model_, event.model); !status.ok()) {
       effects.push_back(RefuseWorker{event.incarnation, std::move(status)});
+      fenced_.insert(event.incarnation);
       Vacate(*seat);
       return;
     }
   } else {
     model_ = event.model;
   }
+  changed_ |= !seat->defined;
   seat->defined = true;
   seat->state = SeatState::kActive;
   MaybeChange(now, effects);
@@ -184,6 +262,7 @@ void CoordinatorCore::Step(const WorkerBeats& event, absl::Time now, Coordinator
 }
 
 void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   effects.push_back(AcknowledgeLeave{event.incarnation});
   Seat* seat = FindHolder(event.incarnation);
   if (seat == nullptr) return;
@@ -192,12 +271,14 @@ void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, Coordinato
     Vacate(*seat);
   } else {
     seat->state = SeatState::kLeft;
+    changed_ = true;
   }
   MaybeChange(now, effects);
 }
 
 absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects,
                                    std::string& name) {
+  Transaction transaction(this, effects);
   if (event.rank.value() >= options_.workers) {
     return absl::InvalidArgumentError(
         absl::StrCat("there is no rank ", event.rank.value(), ": this run has ranks 0 to ", options_.workers - 1));
@@ -226,6 +307,7 @@ void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effe
 // ---- Shards ----
 
 void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   const auto refuse = [&](absl::Status status) {
     effects.push_back(RefuseShard{event.shard, event.incarnation, std::move(status)});
   };
@@ -249,14 +331,15 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   seat = {.present = true, .incarnation = event.incarnation, .address = event.address};
   effects.push_back(WelcomeShard{event.shard});
   if (ended()) return End(state_, failure_, now, effects);
-  if (known) change_ = {};  // answers may have been lost with its old stream: ask again
+  ask_again_ |= known;  // answers may have been lost with its old stream
   MaybeChange(now, effects);
 }
 
 void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   const size_t s = event.shard.value();
   if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
-  change_.sealed[s] = SealAnswer{event.next, event.completed_in};
+  change_.sealed[s] = SealAnswer{event.next, event.completed_in, event.blank};
   const auto answered = [](const auto& answer) { return answer.has_value(); };
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
@@ -266,14 +349,13 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
 std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
   for (size_t s = 0; s < change_.sealed.size(); ++s) {
     const Round next = change_.sealed[s]->next;
-    const bool restarted = !announced_shards_.empty() && change_.shards[s] != announced_shards_[s];
-    const bool empty = restarted && next == Round(0);        // workers may have held a version of it
-    const bool behind = next.value() + 1 < newest.value();   // nobody starts round c + 2 before c + 1 is complete
-    const bool undone = next == resume && resume < resume_;  // it had been told to resume later than that
+    const bool empty = announced_ && change_.sealed[s]->blank;  // workers may have held a version of it
+    const bool behind = next.value() + 1 < newest.value();      // nobody starts round c + 2 before c + 1 is complete
+    const bool undone = next == resume && resume < resume_;     // it had been told to resume later than that
     if (!empty && !behind && !undone) continue;
     return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(),
                         ", but the run had come to round ", std::max(newest, resume_).value(),
-                        "; parameters are not durable yet, so that the run must start again");
+                        "; the run must start again");
   }
   return "";
 }
@@ -301,6 +383,7 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
 }
 
 void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
   const size_t s = event.shard.value();
   if (state_ != RunState::kInstalling || event.generation != generation_ || change_.shards[s] != event.incarnation)
     return;
@@ -311,7 +394,8 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   change_.installed[s] = true;
   if (std::find(change_.installed.begin(), change_.installed.end(), false) != change_.installed.end()) return;
   Enter(RunState::kTraining, now);
-  announced_shards_ = change_.shards;
+  announced_ = resume_;
+  changed_ = true;
   std::vector<Incarnation> to;
   for (const Member& member : change_.members) to.push_back(member.incarnation);
   Announce(std::move(to), effects);
@@ -362,14 +446,16 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
       std::all_of(shards_.begin(), shards_.end(), [](const ShardSeat& shard) { return shard.present; });
   if (!shards_present) return;
   if (!Occupied()) {
-    const bool changing = (state_ == RunState::kSealing || state_ == RunState::kInstalling) && !change_.shards.empty();
+    const bool changing = (state_ == RunState::kSealing || state_ == RunState::kInstalling) && !ask_again_;
     if (!changing) Enter(RunState::kWaitingForWorkers, now);
     return;
   }
   std::vector<Member> members = Members();
   std::vector<Incarnation> shards = ShardIncarnations();
-  if (members == change_.members && shards == change_.shards) return;
+  if (!ask_again_ && members == change_.members && shards == change_.shards) return;
+  ask_again_ = false;
   generation_ = generation_.next();
+  changed_ = true;
   change_ = {.members = std::move(members), .shards = std::move(shards), .sealed = {}, .installed = {}};
   change_.sealed.resize(shards_.size());
   change_.installed.resize(shards_.size(), false);
@@ -386,6 +472,7 @@ void CoordinatorCore::Announce(std::vector<Incarnation> to, CoordinatorEffects& 
 
 void CoordinatorCore::End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects) {
   failure_ = std::move(failure);
+  changed_ |= state == RunState::kDone && state_ != state;
   Enter(state, now);
   effects.push_back(EndRun{failure_});
 }

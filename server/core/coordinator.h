@@ -16,6 +16,8 @@
 //   4. A worker whose lease has expired keeps its rank until somebody takes it: the round waits for it or its
 //   replacement,
 //      and it goes on as if nothing had been when it wakes before.
+//   5. What must outlive the process (CoordinatorMemory) is durable before anybody is told: Persist is the first effect
+//      of the step that changed it. A coordinator that comes back seals all shards anew and asks them.
 //
 // Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is
 // given.
@@ -76,6 +78,7 @@ struct ShardSealed {
   Generation generation;
   Round next;
   Generation completed_in;
+  bool blank = false;  // it has nothing of this run
 };
 struct ShardInstalled {
   ShardIndex shard;
@@ -88,6 +91,8 @@ struct Tick {};
 
 // ---- Effects ----
 
+// Make memory() durable before the effects that follow, and those of later steps.
+struct Persist {};
 struct WelcomeWorker {
   Incarnation incarnation;
   Rank rank;
@@ -135,8 +140,8 @@ struct Note {
   std::string text;
 };
 
-using CoordinatorEffect = std::variant<WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration, WelcomeShard,
-                                       RefuseShard, SendSeal, SendInstall, EndRun, Note>;
+using CoordinatorEffect = std::variant<Persist, WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration,
+                                       WelcomeShard, RefuseShard, SendSeal, SendInstall, EndRun, Note>;
 using CoordinatorEffects = std::vector<CoordinatorEffect>;
 
 enum class RunState { kWaitingForShards, kWaitingForWorkers, kSealing, kInstalling, kTraining, kDone, kFailed };
@@ -167,9 +172,38 @@ struct ShardSeat {
   std::string address;
 };
 
+// What a coordinator knows for certain when it comes back.
+struct CoordinatorMemory {
+  // A rank that somebody held or has left.
+  struct Place {
+    Rank rank;
+    Incarnation incarnation;
+    std::string name;
+    bool defined = false;
+    bool left = false;
+    uint32_t replacements = 0;
+    friend bool operator==(const Place&, const Place&) = default;
+  };
+  std::string run_id;
+  uint32_t workers = 0;
+  uint32_t shards = 0;
+  Generation generation;  // the newest that was begun
+  // Where the newest generation resumed that workers have learnt. Absent: none yet, so that nobody holds a version.
+  std::optional<Round> announced;
+  std::vector<Place> places;
+  std::vector<Incarnation> fenced;
+  std::optional<ModelSpec> model;
+  bool done = false;  // every rank has left
+  friend bool operator==(const CoordinatorMemory&, const CoordinatorMemory&) = default;
+};
+
 class CoordinatorCore {
  public:
   CoordinatorCore(CoordinatorOptions options, absl::Time now);
+  // A coordinator that has come back. INVALID_ARGUMENT from CheckMemory if `memory` is of another number of workers or
+  // shards; run_id of `options` is not used.
+  static absl::Status CheckMemory(const CoordinatorOptions& options, const CoordinatorMemory& memory);
+  CoordinatorCore(CoordinatorOptions options, const CoordinatorMemory& memory, absl::Time now);
 
   // Each appends to `effects` what is to be done, in order.
   void Step(const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects);
@@ -184,6 +218,7 @@ class CoordinatorCore {
   void Step(const Tick& event, absl::Time now, CoordinatorEffects& effects);
 
   // ---- Questions ----
+  CoordinatorMemory memory() const;
   const CoordinatorOptions& options() const { return options_; }
   RunState state() const { return state_; }
   // When `state` was entered.
@@ -198,10 +233,14 @@ class CoordinatorCore {
   std::vector<ShardIndex> UnansweredShards() const;
 
  private:
+  friend class StateReader;  // tests/sim/exploration: tells states apart
   struct SealAnswer {
     Round next;
     Generation completed_in;
+    bool blank = false;
   };
+  // Puts Persist before all that a step has to say if the step changes the memory.
+  class Transaction;
   // The newest change of generation: who is in it, and what has been answered.
   struct Change {
     std::vector<Member> members;
@@ -232,7 +271,7 @@ class CoordinatorCore {
   bool ended() const { return state_ == RunState::kDone || state_ == RunState::kFailed; }
   Rank RankOf(const Seat& seat) const { return Rank(static_cast<uint32_t>(&seat - seats_.data())); }
 
-  const CoordinatorOptions options_;
+  CoordinatorOptions options_;  // does not change after construction
   RunState state_ = RunState::kWaitingForShards;
   absl::Time state_since_;
   std::string failure_;
@@ -242,8 +281,10 @@ class CoordinatorCore {
   std::vector<ShardSeat> shards_;
   std::optional<ModelSpec> model_;
   Change change_;
-  std::vector<Incarnation> announced_shards_;  // of the newest generation that workers have learnt; empty: none yet
+  bool ask_again_ = true;           // the newest change will not do, even for the same members and shards
+  std::optional<Round> announced_;  // see CoordinatorMemory
   absl::flat_hash_set<Incarnation> fenced_;
+  bool changed_ = false;  // the memory, since the last Persist
 };
 
 }  // namespace lockstep::core

@@ -2,22 +2,71 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/weight.h"
 
 namespace lockstep::core {
 namespace {
-
-constexpr uint32_t kGroupSize = 8;  // the radix of the reduction tree
 
 uint32_t GroupOf(Rank rank) { return rank.value() / kGroupSize; }
 
 void Reject(absl::Status status, ShardEffects& effects) { effects.push_back(RejectConnection{std::move(status)}); }
 
 }  // namespace
+
+// ---- Memory ----
+
+bool ShardMemory::Add(const JournalRound& round) {
+  if (round.generation < installed_) return false;
+  if (Has(round.version)) {
+    installed_ = round.generation;
+    return true;
+  }
+  if (!begun_) {
+    begun_ = true;
+    next_ = round.version;
+  } else if (installed_ > Generation(0) && round.generation != installed_) {
+    return false;
+  }
+  if (round.version != next_) return false;
+  installed_ = round.generation;
+  before_ = std::move(newest_);
+  newest_ = {.completed_in = round.generation, .participants = round.participants};
+  next_ = next_.next();
+  tentative_ = true;
+  return true;
+}
+
+bool ShardMemory::Add(const JournalInstall& install) {
+  if (install.generation <= installed_) return false;
+  if (!begun_) {
+    begun_ = true;
+    next_ = install.resume;
+  }
+  const bool undoes = tentative_ && install.resume.next() == next_;
+  const bool older = checkpoint_ && install.resume <= *checkpoint_;  // its rounds are in the checkpoint
+  if (!undoes && !older && install.resume != next_) return false;
+  if (undoes) {
+    next_ = install.resume;
+    newest_ = std::move(before_);
+  }
+  installed_ = install.generation;
+  tentative_ = false;
+  return true;
+}
+
+ShardCore::ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks)
+    : self_(self),
+      journal_(true),
+      installed_(memory.installed_),
+      next_(memory.next_),
+      newest_(memory.newest_),
+      before_(memory.before_),
+      tentative_(memory.tentative_),
+      slots_(blocks) {}
 
 // ---- Generations ----
 
@@ -30,9 +79,12 @@ void ShardCore::Step(const SealShard& event, absl::Time, ShardEffects& effects) 
 }
 
 void ShardCore::AnswerSealWhenQuiet(ShardEffects& effects) {
-  if (!seal_unanswered_ || computing_ > 0) return;
+  if (!seal_unanswered_ || computing_ > 0 || journaling_) return;
   seal_unanswered_ = false;
-  effects.push_back(AnswerSealed{.generation = sealed_, .next = next_, .completed_in = newest_.completed_in});
+  effects.push_back(AnswerSealed{.generation = sealed_,
+                                 .next = next_,
+                                 .completed_in = newest_.completed_in,
+                                 .blank = installed_ == Generation(0)});
 }
 
 absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {
@@ -53,7 +105,7 @@ absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {
 
 void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffects& effects) {
   const bool awaited = event.to == self_ && event.generation > installed_ && event.generation == sealed_;
-  if (!awaited || seal_unanswered_ || computing_ > 0) return;
+  if (!awaited || seal_unanswered_ || computing_ > 0 || journaling_) return;
   if (absl::Status status = CheckInstall(event); !status.ok()) {
     effects.push_back(AnswerInstalled{.generation = event.generation, .status = std::move(status)});
     return;
@@ -61,14 +113,29 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
   effects.push_back(DropContributions{});
   UndoBeyond(event.resume, effects);
   Commit(effects);
-  installed_ = event.generation;
-  serving_ = true;
   workers_.clear();
   for (const Member& member : event.members) workers_.push_back({.member = member, .attached = {}});
   slots_.resize(event.blocks);
-  if (completed_at_ == absl::InfinitePast()) completed_at_ = now;
   OpenRound();
-  effects.push_back(AnswerInstalled{.generation = event.generation, .status = absl::OkStatus()});
+  installing_ = event.generation;
+  if (!journal_) return Serve(now, effects);
+  StartJournaling(now);
+  effects.push_back(JournalInstall{.generation = event.generation, .resume = event.resume});
+}
+
+void ShardCore::Step(const InstallJournaled& event, absl::Time now, ShardEffects& effects) {
+  if (!journaling_ || event.generation != installing_) return;
+  journaling_ = false;
+  Serve(now, effects);
+  AnswerSealWhenQuiet(effects);
+}
+
+// The generation is installed for good.
+void ShardCore::Serve(absl::Time now, ShardEffects& effects) {
+  installed_ = installing_;
+  serving_ = true;
+  if (completed_at_ == absl::InfinitePast()) completed_at_ = now;
+  effects.push_back(AnswerInstalled{.generation = installed_, .status = absl::OkStatus()});
 }
 
 // Takes back what lies beyond version resume - 1: the blocks closed in a round that is not complete, or a whole
@@ -210,11 +277,11 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
            effects);
     return nullptr;
   }
-  if (!std::isfinite(weight) || weight < 0 || (worker->begun && weight != worker->weight)) {
+  if (!IsWeight(weight) || (worker->begun && weight != worker->weight)) {
     Reject(absl::InvalidArgumentError(absl::StrCat(
                "rank ", who.rank.value(), " gave weight ", weight, " in round ", round.value(), "; expected ",
                worker->begun ? absl::StrCat(worker->weight, " as in its other blocks of this round")
-                             : "a finite number that is not negative")),
+                             : absl::StrCat("a number from 0 to ", kMaxWeight))),
            effects);
     return nullptr;
   }
@@ -327,25 +394,57 @@ void ShardCore::Step(const BlockReduced& event, absl::Time now, ShardEffects& ef
   --computing_;
   slots_[event.slot.value()].phase = Phase::kClosed;
   ++closed_;
-  if (Destinations to = AttachedTo(event.slot); !to.empty()) {
+  if (IsReduced()) {
+    CompleteIfClosed(event.slot, now, effects);
+  } else if (Destinations to = AttachedTo(event.slot); !to.empty()) {
     effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = event.slot, .to = std::move(to)});
   }
-  CompleteIfClosed(event.slot, now, effects);
   AnswerSealWhenQuiet(effects);
 }
 
+std::vector<Rank> ShardCore::Contributors() const {
+  std::vector<Rank> ranks;
+  for (const Worker& worker : workers_) {
+    if (worker.contributes) ranks.push_back(worker.member.rank);
+  }
+  return ranks;
+}
+
+// `last`: the block that closed last.
 void ShardCore::CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects) {
-  if (closed_ < slots_.size() || whole_ < contributors_) return;
+  if (!IsReduced()) return;
+  last_ = last;
+  if (!journal_) return Complete(now, effects);
+  StartJournaling(now);
+  const bool nothing = next_ > Round(0) && std::all_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+                         return !worker.contributes || worker.weight == 0;
+                       });
+  effects.push_back(
+      JournalRound{.generation = installed_, .version = next_, .nothing = nothing, .participants = Contributors()});
+}
+
+void ShardCore::Step(const RoundJournaled& event, absl::Time now, ShardEffects& effects) {
+  if (!journaling_ || event.generation != installed_ || event.version != next_) return;
+  journaling_ = false;
+  Complete(now, effects);
+  AnswerSealWhenQuiet(effects);
+}
+
+void ShardCore::Complete(absl::Time now, ShardEffects& effects) {
   RecordTimes(now);
   before_ = std::move(newest_);
   newest_ = {.completed_in = installed_, .participants = last_round_.participants};
   tentative_ = true;
+  const Destinations to = AttachedTo(last_);
+  if (!slots_.empty() && !to.empty()) {
+    effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = last_, .to = to});
+  }
   SendComplete complete{.generation = installed_,
                         .version = next_,
                         .completed_in = installed_,
                         .participants = newest_.participants,
-                        .to = AttachedTo(last)};
-  if (!complete.to.empty()) effects.push_back(std::move(complete));
+                        .to = to};
+  if (!to.empty()) effects.push_back(std::move(complete));
   next_ = next_.next();
   OpenRound();
 }
@@ -353,7 +452,7 @@ void ShardCore::CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effect
 void ShardCore::RecordTimes(absl::Time now) {
   last_round_ = {.version = next_,
                  .generation = installed_,
-                 .participants = {},
+                 .participants = Contributors(),
                  .duration = now - completed_at_,
                  .collect = absl::ZeroDuration(),
                  .last = Rank(0),
@@ -362,7 +461,6 @@ void ShardCore::RecordTimes(absl::Time now) {
   absl::Time before = absl::InfinitePast();
   for (const Worker& worker : workers_) {
     if (!worker.contributes) continue;
-    last_round_.participants.push_back(worker.member.rank);
     before = std::max(before, std::min(last, worker.arrived));
     if (worker.arrived > last || last == absl::InfinitePast()) {
       last = worker.arrived;

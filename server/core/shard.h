@@ -4,7 +4,7 @@
 //   Install(g) -> serving: collects round `resume`
 //
 //   a block:  open --all contributions--> reducing --BlockReduced--> closed (tentative; sent to everybody attached)
-//   a round:  all blocks closed -> complete (Complete is sent)
+//   a round:  all blocks closed -> journaling -> complete (the last block and Complete are sent)
 //             -> committed, when a contribution to the next round, or an Install, proves that every shard completed it
 //             -> undone, when an Install resumes at this round
 //
@@ -12,8 +12,12 @@
 //   1. A block is reduced at most once per (generation, round), from exactly one contribution of each contributor.
 //   2. What it takes to undo a round is kept until the round is committed; a committed round is never undone.
 //   3. A shard that has not been given an Install for this incarnation serves nothing (design.md, section 4, rule a).
-//   4. The answer to Seal comes after every reduction that was under way has ended, so that nothing computes during
-//   Install.
+//   4. The answer to Seal comes after every reduction and journal write that was under way has ended, so that nothing
+//   computes during Install.
+//   5. Complete is said, and an Install is answered, only after the journal has it. A shard that comes back remembers
+//   both (Memory), and never less than it has said.
+//
+// Without a journal (Durability::kNone) the two waits are left out, and a shard that comes back remembers nothing.
 //
 // Round 0 brings the initial values: its only contributor is the lowest rank, and "reducing" is taking its payload.
 //
@@ -25,6 +29,8 @@
 #define LOCKSTEP_SERVER_CORE_SHARD_H_
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -95,6 +101,17 @@ struct BlockReduced {
   Slot slot;
 };
 
+// The journal has the round of the newest JournalRound.
+struct RoundJournaled {
+  Generation generation;
+  Version version;
+};
+
+// The journal has the install of the newest JournalInstall.
+struct InstallJournaled {
+  Generation generation;
+};
+
 // ---- Effects ----
 
 // Keep the payload of the contribution that was just given (without this effect it is dropped).
@@ -107,6 +124,9 @@ struct KeepPayload {
 struct RejectConnection {
   absl::Status status;
 };
+
+// The radix of the reduction tree: ranks 8g..8g+7 are group g.
+inline constexpr uint32_t kGroupSize = 8;
 
 struct Weighted {
   Rank rank;
@@ -137,6 +157,20 @@ struct Destination {
 };
 using Destinations = absl::InlinedVector<Destination, 8>;
 
+// All blocks of `version` are reduced: make the round durable; then give RoundJournaled.
+struct JournalRound {
+  Generation generation;
+  Version version;
+  bool nothing = false;  // all weights were 0: the version has the bits of the one before
+  std::vector<Rank> participants;
+};
+
+// Make the install durable, after CommitVersion and UndoBlocks of the same event are done; then give InstallJournaled.
+struct JournalInstall {
+  Generation generation;
+  Round resume;
+};
+
 // Send the block of `version` to these connections.
 struct SendBlock {
   Generation generation;
@@ -145,8 +179,8 @@ struct SendBlock {
   Destinations to;
 };
 
-// Say that `version` is complete here. Comes after the round is durable. When it follows the SendBlock of the round's
-// last block directly, it goes to the same connections, so that one message can carry both.
+// Say that `version` is complete here. Comes after the round is durable. The SendBlock of the round's last block waits
+// for that, too, and comes directly before it, to the same connections, so that one message can carry both.
 struct SendComplete {
   Generation generation;
   Version version;
@@ -172,6 +206,7 @@ struct AnswerSealed {
   Generation generation;
   Round next;               // newest complete version + 1
   Generation completed_in;  // of that version
+  bool blank = false;       // this shard has nothing of the run, be it that it is new or that its disk is gone
 };
 
 // Comes after CommitVersion and UndoBlocks of the same event are done (and durable).
@@ -180,8 +215,9 @@ struct AnswerInstalled {
   absl::Status status;  // not OK: what the install asks for is impossible, the run cannot go on
 };
 
-using ShardEffect = std::variant<KeepPayload, RejectConnection, SumGroup, ReduceBlock, SendBlock, SendComplete,
-                                 CommitVersion, UndoBlocks, DropContributions, AnswerSealed, AnswerInstalled>;
+using ShardEffect =
+    std::variant<KeepPayload, RejectConnection, SumGroup, ReduceBlock, JournalRound, JournalInstall, SendBlock,
+                 SendComplete, CommitVersion, UndoBlocks, DropContributions, AnswerSealed, AnswerInstalled>;
 using ShardEffects = absl::InlinedVector<ShardEffect, 2>;
 
 // How one completed round went, as seen from this shard.
@@ -202,10 +238,63 @@ struct Missing {
   uint32_t awaited = 0;  // of them, those that another rank has brought already
 };
 
+// What makes a round outlive the process.
+enum class Durability {
+  kNone,     // nothing
+  kJournal,  // the journal
+};
+
+// How a version came to be.
+struct Completion {
+  Generation completed_in;
+  std::vector<Rank> participants;
+};
+
+// What a shard knows for certain when it comes back: a fold over its checkpoint and its journal.
+class ShardMemory {
+ public:
+  // Nothing, or what the journal's first record implies.
+  ShardMemory() = default;
+  // A checkpoint's version, which is committed.
+  ShardMemory(Version version, Completion completion) : next_(version.next()), newest_(std::move(completion)) {
+    begun_ = true;
+    checkpoint_ = version;
+  }
+
+  // The journal's records, in the order in which they were written. False: no shard writes such a record here.
+  bool Add(const JournalRound& round);
+  bool Add(const JournalInstall& install);
+  // The checkpoint has this version already: Add leaves such a round out.
+  bool Has(Version version) const { return checkpoint_ && version <= *checkpoint_; }
+  // Nothing is known yet: the next round must bring everything.
+  bool empty() const { return !begun_; }
+
+  // The newest install.
+  Generation installed() const { return installed_; }
+  // The newest complete version + 1.
+  Round next() const { return next_; }
+  // No install came after the newest version: it may have to be undone.
+  bool tentative() const { return tentative_; }
+
+ private:
+  friend class ShardCore;
+  friend class StateReader;  // tests/sim/exploration: tells states apart
+  bool begun_ = false;
+  std::optional<Version> checkpoint_;
+  Generation installed_;
+  Round next_;
+  Completion newest_;
+  Completion before_;
+  bool tentative_ = false;
+};
+
 class ShardCore {
  public:
   // `self` is this life of the shard. Nothing is served before an Install.
-  explicit ShardCore(Incarnation self) : self_(self) {}
+  explicit ShardCore(Incarnation self, Durability durability = Durability::kNone)
+      : self_(self), journal_(durability == Durability::kJournal) {}
+  // A shard that has come back with `memory`, and `blocks` of the model.
+  ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks);
 
   // Each appends to `effects` what is to be done, in order.
   void Step(const SealShard& event, absl::Time now, ShardEffects& effects);
@@ -216,6 +305,8 @@ class ShardCore {
   void Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects);
   void Step(const GroupSummed& event, absl::Time now, ShardEffects& effects);
   void Step(const BlockReduced& event, absl::Time now, ShardEffects& effects);
+  void Step(const RoundJournaled& event, absl::Time now, ShardEffects& effects);
+  void Step(const InstallJournaled& event, absl::Time now, ShardEffects& effects);
 
   // ---- Questions ----
   Incarnation incarnation() const { return self_; }
@@ -233,6 +324,9 @@ class ShardCore {
   // The newest complete version may still be undone, and the version before it is still here.
   bool tentative() const { return tentative_; }
   bool serving() const { return serving_ && sealed_ <= installed_; }
+  // All blocks are reduced, or a generation is to be installed, and the journal does not have it yet. Since when.
+  bool journaling() const { return journaling_; }
+  absl::Time journaling_since() const { return journaling_since_; }
   uint32_t blocks() const { return static_cast<uint32_t>(slots_.size()); }
   uint32_t closed_blocks() const { return closed_; }
   // Per member, ascending by rank, what this round still lacks.
@@ -245,6 +339,7 @@ class ShardCore {
   uint64_t stale() const { return stale_; }
 
  private:
+  friend class StateReader;  // tests/sim/exploration: tells states apart
   enum class Phase : uint8_t { kOpen, kReducing, kClosed };
   struct SlotState {
     Phase phase = Phase::kOpen;
@@ -273,7 +368,16 @@ class ShardCore {
   void StartReduction(Slot slot, ShardEffects& effects);
   void SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects);
   bool GroupIsWhole(Slot slot, uint32_t group) const;
+  // Every block of the round in progress is closed, and every contribution is whole.
+  bool IsReduced() const { return closed_ == slots_.size() && whole_ == contributors_; }
+  std::vector<Rank> Contributors() const;
   void CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects);
+  void Complete(absl::Time now, ShardEffects& effects);
+  void Serve(absl::Time now, ShardEffects& effects);
+  void StartJournaling(absl::Time now) {
+    journaling_ = true;
+    journaling_since_ = now;
+  }
   void OpenRound();
   void ResetSlots();
   void Commit(ShardEffects& effects);
@@ -286,18 +390,17 @@ class ShardCore {
   bool grouped() const { return next_ > Round(0) && groups_.size() > 1; }
   size_t ReceivedIndex(size_t worker, Slot slot) const { return slot.value() * workers_.size() + worker; }
 
-  const Incarnation self_;
+  Incarnation self_;
+  bool journal_;
   Generation installed_;
   Generation sealed_;
   bool serving_ = false;
   bool seal_unanswered_ = false;
-  uint32_t computing_ = 0;  // ReduceBlock and SumGroup under way
-
-  // How a version came to be.
-  struct Completion {
-    Generation completed_in;
-    std::vector<Rank> participants;
-  };
+  uint32_t computing_ = 0;   // ReduceBlock and SumGroup under way
+  bool journaling_ = false;  // JournalRound or JournalInstall under way
+  absl::Time journaling_since_ = absl::InfinitePast();
+  Generation installing_;  // of the JournalInstall
+  Slot last_;              // of the round that is journaled: the block that closed last
 
   Round next_;         // round in progress
   Completion newest_;  // of version next_ - 1

@@ -22,65 +22,114 @@ void ServeStream::OnMessage(v1::ShardMessage& message) {
 }
 void ServeStream::OnClosed() { driver_->OnShardClosed(*this); }
 
-CoordinatorDriver::CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings)
-    : settings_(std::move(settings)),
+namespace {
+
+// The run that was saved goes on with what it was begun with.
+RunSettings Continue(RunSettings settings, const std::optional<SavedRun>& saved) {
+  if (!saved) return settings;
+  settings.optimizer = saved->optimizer;
+  settings.block_elements = saved->block_elements;
+  return settings;
+}
+
+core::CoordinatorCore NewCore(core::CoordinatorOptions options, const std::optional<SavedRun>& saved, absl::Time now) {
+  if (saved) return core::CoordinatorCore(std::move(options), saved->memory, now);
+  return core::CoordinatorCore(std::move(options), now);
+}
+
+}  // namespace
+
+CoordinatorDriver::CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings,
+                                     std::unique_ptr<CoordinatorStore> store, std::optional<SavedRun> saved)
+    : settings_(Continue(std::move(settings), saved)),
+      store_(std::move(store)),
       started_(MonotonicNow()),
-      core_(std::move(options), started_),
+      core_(NewCore(std::move(options), saved, started_)),
       shards_(core_.options().shards),
       reports_(core_.options().shards) {}
 
 template <typename Event>
-void CoordinatorDriver::StepLocked(const Event& event, Actions& actions) {
+void CoordinatorDriver::StepLocked(const Event& event, Plan& plan) {
   core::CoordinatorEffects effects;
   core_.Step(event, MonotonicNow(), effects);
-  PlanAllLocked(std::move(effects), actions);
+  PlanAllLocked(std::move(effects), plan);
 }
 
-void CoordinatorDriver::PlanAllLocked(core::CoordinatorEffects effects, Actions& actions) {
+void CoordinatorDriver::PlanAllLocked(core::CoordinatorEffects effects, Plan& plan) {
   for (core::CoordinatorEffect& effect : effects) {
-    std::visit([&](auto& e) ABSL_NO_THREAD_SAFETY_ANALYSIS { PlanLocked(e, actions); }, effect);
+    std::visit([&](auto& e) ABSL_NO_THREAD_SAFETY_ANALYSIS { PlanLocked(e, plan); }, effect);
   }
 }
 
-void CoordinatorDriver::Perform(const Actions& actions) {
-  for (const Action& action : actions) action();
+Outbox::Actions CoordinatorDriver::ReleaseLocked(Plan plan) {
+  return outbox_.Add(std::move(plan.actions), plan.persists);
+}
+
+// ---- What outlives the process ----
+
+void CoordinatorDriver::PlanLocked(const core::Persist&, Plan& plan) {
+  if (store_ == nullptr) return;
+  plan.persists = true;
+  plan.actions.push_back(
+      [this, run = SavedRun{core_.memory(), settings_.optimizer, settings_.block_elements}] { SaveUntilDone(run); });
+}
+
+void CoordinatorDriver::SaveUntilDone(const SavedRun& run) {
+  constexpr absl::Duration kTryAgainAfter = absl::Milliseconds(200);
+  while (true) {
+    const absl::Status status = store_->Save(run);
+    {
+      MutexLock lock(&mutex_);
+      if (!status.ok() && disk_trouble_.ok()) {
+        spdlog::error("coordinator: the run waits for the disk: {}", std::string(status.message()));
+      } else if (status.ok() && !disk_trouble_.ok()) {
+        spdlog::warn("coordinator: the disk takes data again");
+      }
+      disk_trouble_ = status;
+    }
+    if (status.ok() || outbox_.WaitOrStop(kTryAgainAfter)) return;
+  }
 }
 
 void CoordinatorDriver::Tick() {
-  Actions actions;
+  Plan plan;
+  Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
-    StepLocked(core::Tick{}, actions);
+    StepLocked(core::Tick{}, plan);
+    now = ReleaseLocked(std::move(plan));
   }
-  Perform(actions);
+  Outbox::Perform(now);
 }
 
 // ---- Workers ----
 
 void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, const v1::WorkerMessage& message) {
-  Actions actions;
+  Plan plan;
+  Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
     if (message.has_join()) {
-      JoinLocked(stream, message.join(), actions);
+      JoinLocked(stream, message.join(), plan);
     } else if (!stream->joined_) {
-      actions.push_back([stream] {
+      plan.actions.push_back([stream] {
         stream->Close({grpc::StatusCode::INVALID_ARGUMENT, "expected Join as the first message of a worker"});
       });
     } else if (message.has_define()) {
-      DefineLocked(stream, message.define(), actions);
+      DefineLocked(stream, message.define(), plan);
     } else if (message.has_leave()) {
-      StepLocked(core::WorkerLeaves{stream->incarnation_}, actions);
+      StepLocked(core::WorkerLeaves{stream->incarnation_}, plan);
     } else {
-      StepLocked(core::WorkerBeats{stream->incarnation_}, actions);
+      StepLocked(core::WorkerBeats{stream->incarnation_}, plan);
     }
+    now = ReleaseLocked(std::move(plan));
   }
-  Perform(actions);
+  Outbox::Perform(now);
 }
 
-void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions) {
+void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Plan& plan) {
   if (stream->joined_ && stream->incarnation_ != Incarnation(join.incarnation())) {
-    actions.push_back([stream, joined = stream->incarnation_, incarnation = join.incarnation()] {
+    plan.actions.push_back([stream, joined = stream->incarnation_, incarnation = join.incarnation()] {
       stream->Close(
           {grpc::StatusCode::INVALID_ARGUMENT, absl::StrCat("this stream has joined as incarnation ", joined.value(),
                                                             "; expected no other Join on it, but incarnation ",
@@ -97,14 +146,13 @@ void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, co
   core::WorkerJoins event{
       .incarnation = stream->incarnation_, .name = join.name(), .rank = {}, .run_id = join.run_id()};
   if (join.has_rank()) event.rank = Rank(join.rank());
-  StepLocked(event, actions);
+  StepLocked(event, plan);
 }
 
-void CoordinatorDriver::DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define,
-                                     Actions& actions) {
+void CoordinatorDriver::DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define, Plan& plan) {
   absl::StatusOr<ModelSpec> model = FromProto(define.model());
-  if (model.ok()) return StepLocked(core::WorkerDefines{stream->incarnation_, *std::move(model)}, actions);
-  actions.push_back([stream, status = model.status()] { stream->Close(wire::ToGrpc(status)); });
+  if (model.ok()) return StepLocked(core::WorkerDefines{stream->incarnation_, *std::move(model)}, plan);
+  plan.actions.push_back([stream, status = model.status()] { stream->Close(wire::ToGrpc(status)); });
 }
 
 void CoordinatorDriver::OnWorkerClosed(const WorkStream& stream) {
@@ -113,7 +161,7 @@ void CoordinatorDriver::OnWorkerClosed(const WorkStream& stream) {
   if (stream.joined_ && at != workers_.end() && at->second.get() == &stream) workers_.erase(at);
 }
 
-void CoordinatorDriver::PlanLocked(const core::WelcomeWorker& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::WelcomeWorker& effect, Plan& plan) {
   v1::WorkerCommand command;
   v1::Welcome* welcome = command.mutable_welcome();
   welcome->set_run_id(core_.options().run_id);
@@ -122,25 +170,35 @@ void CoordinatorDriver::PlanLocked(const core::WelcomeWorker& effect, Actions& a
   welcome->set_shards(core_.options().shards);
   welcome->set_lease_milliseconds(absl::ToInt64Milliseconds(core_.options().lease));
   const auto at = workers_.find(effect.incarnation);
-  if (at != workers_.end()) actions.push_back([stream = at->second, command] { stream->Send(command); });
+  if (at != workers_.end()) plan.actions.push_back([stream = at->second, command] { stream->Send(command); });
 }
 
-void CoordinatorDriver::PlanLocked(const core::RefuseWorker& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::RefuseWorker& effect, Plan& plan) {
   spdlog::warn("refuses worker: {}", std::string(effect.status.message()));
   const auto at = workers_.find(effect.incarnation);
   if (at == workers_.end()) return;
-  actions.push_back([stream = at->second, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
+  plan.actions.push_back([stream = at->second, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
 }
 
-void CoordinatorDriver::PlanLocked(const core::AcknowledgeLeave& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::AcknowledgeLeave& effect, Plan& plan) {
   const auto at = workers_.find(effect.incarnation);
   if (at == workers_.end()) return;
   v1::WorkerCommand command;
   command.mutable_left();
-  actions.push_back([stream = at->second, command] {
+  plan.actions.push_back([stream = at->second, command] {
     stream->Send(command);
     stream->Close(grpc::Status::OK, /*flush=*/true);
   });
+}
+
+// So many that a journal takes about this much space, and that it is replayed in a second or two.
+uint64_t CoordinatorDriver::CheckpointRoundsLocked() const {
+  if (settings_.checkpoint_rounds > 0) return settings_.checkpoint_rounds;
+  constexpr int64_t kJournalBytes = int64_t{256} << 20;
+  constexpr int64_t kFewest = 8;
+  constexpr int64_t kMost = 1000;
+  const int64_t round_bytes = core_.model()->elements() * static_cast<int64_t>(sizeof(float)) / core_.options().shards;
+  return static_cast<uint64_t>(std::clamp(kJournalBytes / std::max<int64_t>(round_bytes, 1), kFewest, kMost));
 }
 
 uint64_t CoordinatorDriver::BlockElementsLocked() const {
@@ -148,7 +206,7 @@ uint64_t CoordinatorDriver::BlockElementsLocked() const {
   return static_cast<uint64_t>(DefaultBlockElements(core_.model()->elements(), core_.options().shards));
 }
 
-void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Plan& plan) {
   v1::WorkerCommand command;
   v1::Announce* announce = command.mutable_announce();
   announce->set_generation(effect.generation.value());
@@ -163,34 +221,36 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Actio
   announce->set_credit_bytes(settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * block_bytes);
   for (Incarnation incarnation : effect.to) {
     const auto at = workers_.find(incarnation);
-    if (at != workers_.end()) actions.push_back([stream = at->second, command] { stream->Send(command); });
+    if (at != workers_.end()) plan.actions.push_back([stream = at->second, command] { stream->Send(command); });
   }
 }
 
 // ---- Shards ----
 
 void CoordinatorDriver::OnShard(const std::shared_ptr<ServeStream>& stream, const v1::ShardMessage& message) {
-  Actions actions;
+  Plan plan;
+  Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
     if (message.has_hello()) {
-      HelloLocked(stream, message.hello(), actions);
+      HelloLocked(stream, message.hello(), plan);
     } else if (!stream->greeted_) {
-      actions.push_back([stream] {
+      plan.actions.push_back([stream] {
         stream->Close({grpc::StatusCode::INVALID_ARGUMENT, "expected ShardHello as the first message of a shard"});
       });
     } else {
-      ShardAnswerLocked(*stream, message, actions);
+      ShardAnswerLocked(*stream, message, plan);
     }
+    now = ReleaseLocked(std::move(plan));
   }
-  Perform(actions);
+  Outbox::Perform(now);
 }
 
 void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello,
-                                    Actions& actions) {
+                                    Plan& plan) {
   if (stream->greeted_ &&
       (stream->shard_ != ShardIndex(hello.shard_index()) || stream->incarnation_ != Incarnation(hello.incarnation()))) {
-    actions.push_back([stream, shard = stream->shard_, incarnation = stream->incarnation_, hello] {
+    plan.actions.push_back([stream, shard = stream->shard_, incarnation = stream->incarnation_, hello] {
       stream->Close({grpc::StatusCode::INVALID_ARGUMENT,
                      absl::StrCat("this stream is that of shard ", shard.value(), ", incarnation ", incarnation.value(),
                                   "; expected no other ShardHello on it, but shard ", hello.shard_index(),
@@ -200,7 +260,7 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   }
   if (hello.shard_index() >= shards_.size()) {
     const size_t shards = shards_.size();
-    actions.push_back([stream, shards, index = hello.shard_index()] {
+    plan.actions.push_back([stream, shards, index = hello.shard_index()] {
       stream->Close(
           {grpc::StatusCode::INVALID_ARGUMENT, absl::StrCat("there is no shard ", index, ": this run has shards 0 to ",
                                                             shards - 1, " (--shards ", shards, ")")});
@@ -209,7 +269,7 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   }
   // Before it takes the place of the shard that is there: a stranger must not end that one.
   if (!hello.run_id().empty() && hello.run_id() != core_.options().run_id) {
-    actions.push_back([stream, run_id = core_.options().run_id, hello] {
+    plan.actions.push_back([stream, run_id = core_.options().run_id, hello] {
       stream->Close(
           {grpc::StatusCode::ABORTED, absl::StrCat("shard ", hello.shard_index(), " belongs to run ", hello.run_id(),
                                                    ", but this is run ", run_id, ": start the shard again")});
@@ -220,7 +280,7 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   constexpr absl::Duration kTenReports = absl::Seconds(2);
   const bool silent = MonotonicNow() - reports_[hello.shard_index()].at > kTenReports;
   if (older != nullptr && older->incarnation_ != Incarnation(hello.incarnation()) && !silent) {
-    actions.push_back([stream, index = hello.shard_index()] {
+    plan.actions.push_back([stream, index = hello.shard_index()] {
       stream->Close(
           {grpc::StatusCode::UNAVAILABLE, absl::StrCat("another process serves as shard ", index, " and is alive")});
     });
@@ -232,34 +292,35 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   stream->attempt_ = hello.attempt();
   if (older != nullptr && older->incarnation_ == stream->incarnation_ && older->attempt_ > stream->attempt_) return;
   if (older != nullptr && older->incarnation_ != stream->incarnation_) {
-    actions.push_back([older] {
+    plan.actions.push_back([older] {
       older->Close({grpc::StatusCode::PERMISSION_DENIED, "fenced: a newer process serves as this shard"});
     });
   }
   shards_[hello.shard_index()] = stream;
   reports_[hello.shard_index()].at = MonotonicNow();
+  reports_[hello.shard_index()].closed.reset();
   StepLocked(core::ShardArrives{.shard = stream->shard_,
                                 .incarnation = stream->incarnation_,
                                 .address = hello.address(),
                                 .run_id = hello.run_id()},
-             actions);
+             plan);
 }
 
-void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message,
-                                          Actions& actions) {
+void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Plan& plan) {
   if (message.has_sealed()) {
     StepLocked(core::ShardSealed{.shard = stream.shard_,
                                  .incarnation = stream.incarnation_,
                                  .generation = Generation(message.sealed().generation()),
                                  .next = Round(message.sealed().next_round()),
-                                 .completed_in = Generation(message.sealed().completed_in())},
-               actions);
+                                 .completed_in = Generation(message.sealed().completed_in()),
+                                 .blank = message.sealed().blank()},
+               plan);
   } else if (message.has_installed()) {
     StepLocked(core::ShardInstalled{.shard = stream.shard_,
                                     .incarnation = stream.incarnation_,
                                     .generation = Generation(message.installed().generation()),
                                     .error = message.installed().error()},
-               actions);
+               plan);
   } else if (message.has_report() && shards_[stream.shard_.value()].get() == &stream) {
     reports_[stream.shard_.value()] = {message.report(), MonotonicNow()};
     for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
@@ -268,52 +329,56 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
 
 void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
   MutexLock lock(&mutex_);
-  if (stream.greeted_ && shards_[stream.shard_.value()].get() == &stream) shards_[stream.shard_.value()] = nullptr;
+  if (!stream.greeted_ || shards_[stream.shard_.value()].get() != &stream) return;
+  shards_[stream.shard_.value()] = nullptr;
+  reports_[stream.shard_.value()].closed = MonotonicNow();
 }
 
-void CoordinatorDriver::SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Actions& actions) {
+void CoordinatorDriver::SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Plan& plan) {
   if (shards_[shard.value()] == nullptr) return;
-  actions.push_back([stream = shards_[shard.value()], command = std::move(command)] { stream->Send(command); });
+  plan.actions.push_back([stream = shards_[shard.value()], command = std::move(command)] { stream->Send(command); });
 }
 
-void CoordinatorDriver::PlanLocked(const core::WelcomeShard& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::WelcomeShard& effect, Plan& plan) {
   v1::ShardCommand command;
   command.mutable_welcome()->set_run_id(core_.options().run_id);
-  SendToShardLocked(effect.shard, std::move(command), actions);
+  SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
-void CoordinatorDriver::PlanLocked(const core::RefuseShard& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::RefuseShard& effect, Plan& plan) {
   spdlog::warn("refuses shard {}: {}", effect.shard.value(), std::string(effect.status.message()));
   const std::shared_ptr<ServeStream>& stream = shards_[effect.shard.value()];
   if (stream == nullptr || stream->incarnation_ != effect.incarnation) return;
-  actions.push_back([stream, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
+  plan.actions.push_back([stream, status = effect.status] { stream->Close(wire::ToGrpc(status)); });
 }
 
-void CoordinatorDriver::PlanLocked(const core::SendSeal& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::SendSeal& effect, Plan& plan) {
   v1::ShardCommand command;
   command.mutable_seal()->set_generation(effect.generation.value());
   command.mutable_seal()->set_incarnation(effect.to.value());
-  SendToShardLocked(effect.shard, std::move(command), actions);
+  SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
-void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) {
   v1::ShardCommand command;
   v1::Install* install = command.mutable_install();
   install->set_generation(effect.generation.value());
   install->set_incarnation(effect.to.value());
   install->set_resume_round(effect.resume.value());
   ToProto(effect.members, install->mutable_members());
-  *install->mutable_model() = ToProto(*core_.model());
-  *install->mutable_optimizer() = settings_.optimizer;
-  install->set_shards(core_.options().shards);
-  install->set_block_elements(BlockElementsLocked());
-  install->set_workers(core_.options().workers);
-  SendToShardLocked(effect.shard, std::move(command), actions);
+  v1::RunDescription* run = install->mutable_run();
+  *run->mutable_model() = ToProto(*core_.model());
+  *run->mutable_optimizer() = settings_.optimizer;
+  run->set_shards(core_.options().shards);
+  run->set_block_elements(BlockElementsLocked());
+  run->set_workers(core_.options().workers);
+  run->set_checkpoint_rounds(CheckpointRoundsLocked());
+  SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
 // ---- The end ----
 
-void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Actions& actions) {
+void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   if (effect.failure.empty()) {
     spdlog::info("the run is done: every worker has left");
   } else {
@@ -323,20 +388,20 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Actions& actions)
   command.mutable_finish()->set_failure(effect.failure);
   for (const std::shared_ptr<ServeStream>& stream : shards_) {
     if (stream == nullptr) continue;
-    actions.push_back([stream, command] {
+    plan.actions.push_back([stream, command] {
       stream->Send(command);
       stream->Close(grpc::Status::OK, /*flush=*/true);
     });
   }
   if (effect.failure.empty()) return;
   for (const auto& [incarnation, stream] : workers_) {
-    actions.push_back([stream = stream, failure = effect.failure] {
+    plan.actions.push_back([stream = stream, failure = effect.failure] {
       stream->Close({grpc::StatusCode::ABORTED, absl::StrCat("the run has failed: ", failure)});
     });
   }
 }
 
-void CoordinatorDriver::PlanLocked(const core::Note& effect, Actions&) { spdlog::info("{}", effect.text); }
+void CoordinatorDriver::PlanLocked(const core::Note& effect, Plan&) { spdlog::info("{}", effect.text); }
 
 void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
   MutexLock lock(&mutex_);
@@ -362,16 +427,18 @@ v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
 }
 
 absl::StatusOr<std::string> CoordinatorDriver::Evict(Rank rank) {
-  Actions actions;
+  Plan plan;
+  Outbox::Actions now;
   std::string name;
   absl::Status status;
   {
     MutexLock lock(&mutex_);
     core::CoordinatorEffects effects;
     status = core_.Step(core::EvictRank{rank}, MonotonicNow(), effects, name);
-    PlanAllLocked(std::move(effects), actions);
+    PlanAllLocked(std::move(effects), plan);
+    now = ReleaseLocked(std::move(plan));
   }
-  Perform(actions);
+  Outbox::Perform(now);
   if (!status.ok()) return status;
   return name;
 }

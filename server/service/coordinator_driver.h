@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@
 #include "proto/control.pb.h"
 #include "proto/coordinator.pb.h"
 #include "server/core/coordinator.h"
+#include "server/service/coordinator_store.h"
+#include "server/service/outbox.h"
 #include "server/service/run_status.h"
 
 namespace lockstep::service {
@@ -59,15 +62,19 @@ class ServeStream : public wire::ServerStream<v1::ShardMessage, v1::ShardCommand
 // What the run is told at its start, beside its members.
 struct RunSettings {
   v1::OptimizerConfig optimizer;
-  uint64_t block_elements = 0;  // 0: chosen for the model
-  uint32_t connections = 2;     // per worker and shard
-  bool checksums = false;       // payloads of the data path carry checksums
-  uint64_t credit_bytes = 0;    // per connection, see Announce in proto/coordinator.proto; 0: two blocks
+  uint64_t block_elements = 0;     // 0: chosen for the model
+  uint32_t connections = 2;        // per worker and shard
+  bool checksums = false;          // payloads of the data path carry checksums
+  uint64_t credit_bytes = 0;       // per connection, see Announce in proto/coordinator.proto; 0: two blocks
+  uint64_t checkpoint_rounds = 0;  // rounds from one checkpoint to the next; 0: chosen for the model
 };
 
 class CoordinatorDriver {
  public:
-  CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings);
+  // `store`: where the run is kept; null: nowhere. `saved`: the run that this coordinator goes on with; of the same
+  // number of workers and shards.
+  CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings,
+                    std::unique_ptr<CoordinatorStore> store = nullptr, std::optional<SavedRun> saved = std::nullopt);
 
   // Time passes; call it several times per lease.
   void Tick();
@@ -84,37 +91,45 @@ class CoordinatorDriver {
   void WaitUntilDrained(absl::Duration patience);
 
  private:
-  // Something to be done without the lock.
-  using Action = std::function<void()>;
-  using Actions = std::vector<Action>;
+  // Things to be done without the lock.
+  using Actions = Outbox::Actions;
+  // One event's actions while they are planned.
+  struct Plan {
+    Actions actions;
+    bool persists = false;
+  };
 
   template <typename Event>
-  void StepLocked(const Event& event, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanAllLocked(core::CoordinatorEffects effects, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::WelcomeWorker& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::RefuseWorker& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::AcknowledgeLeave& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::AnnounceGeneration& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::WelcomeShard& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::RefuseShard& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::SendSeal& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::SendInstall& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::EndRun& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PlanLocked(const core::Note& effect, Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Actions& actions)
+  void StepLocked(const Event& event, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanAllLocked(core::CoordinatorEffects effects, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::Persist& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::WelcomeWorker& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::RefuseWorker& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::AcknowledgeLeave& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::AnnounceGeneration& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::WelcomeShard& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::RefuseShard& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::SendSeal& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::SendInstall& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::EndRun& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::Note& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Plan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define, Actions& actions)
+  void DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define, Plan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello, Actions& actions)
+  void HelloLocked(const std::shared_ptr<ServeStream>& stream, const v1::ShardHello& hello, Plan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Actions& actions)
+  void ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Plan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Actions& actions)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t CheckpointRoundsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t BlockElementsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static void Perform(const Actions& actions);
+  // What is to be performed without the lock, now.
+  Outbox::Actions ReleaseLocked(Plan plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SaveUntilDone(const SavedRun& run);
 
-  const RunSettings settings_;
+  RunSettings settings_;  // does not change after construction
+  const std::unique_ptr<CoordinatorStore> store_;
   const absl::Time started_;
   mutable Mutex mutex_;
   core::CoordinatorCore core_ ABSL_GUARDED_BY(mutex_);
@@ -122,6 +137,8 @@ class CoordinatorDriver {
   std::vector<std::shared_ptr<ServeStream>> shards_ ABSL_GUARDED_BY(mutex_);  // by index; null: no stream
   std::vector<ReportedShard> reports_ ABSL_GUARDED_BY(mutex_);
   RoundHistory rounds_ ABSL_GUARDED_BY(mutex_);
+  absl::Status disk_trouble_ ABSL_GUARDED_BY(mutex_);  // why the run cannot be saved
+  Outbox outbox_;                                      // last: its thread uses all of the above
 };
 
 }  // namespace lockstep::service

@@ -16,12 +16,6 @@ constexpr absl::Duration kReportEvery = absl::Milliseconds(200);
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 constexpr absl::Duration kComplainEvery = absl::Seconds(5);
 
-// No other attempt of this process can go better.
-bool IsFinal(const absl::Status& status) {
-  return absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status) || absl::IsAborted(status) ||
-         absl::IsUnimplemented(status);
-}
-
 // A status that names what to check.
 absl::Status Explain(const absl::Status& status, const std::string& coordinator) {
   if (!absl::IsUnimplemented(status)) return status;
@@ -138,7 +132,7 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
   over = true;
   if (end_.finished) return end_.failure.empty() ? absl::OkStatus() : absl::AbortedError(end_.failure);
   if (stopping_) return absl::CancelledError("stopped");
-  if (IsFinal(end_.status)) return Explain(end_.status, coordinator_);
+  if (wire::IsFinal(end_.status)) return Explain(end_.status, coordinator_);
   over = false;
   return end_.status;
 }

@@ -16,8 +16,7 @@ namespace lockstep::service {
 namespace {
 
 constexpr std::chrono::seconds kForwardTimeout{3};
-constexpr char kForwarded[] = "lockstep-forwarded";    // metadata of a question that has been passed on once
-constexpr char kNewestVersion[] = "lockstep-version";  // trailer of OUT_OF_RANGE
+constexpr char kForwarded[] = "lockstep-forwarded";  // metadata of a question that has been passed on once
 
 // One reader's call. Deletes itself when gRPC is done with it; the driver may hold it longer.
 class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
@@ -49,7 +48,7 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
   void Refuse(const absl::Status& status, std::optional<uint64_t> newest) override {
     MutexLock lock(&mutex_);
-    if (newest && !ended_) context_->AddTrailingMetadata(kNewestVersion, absl::StrCat(*newest));
+    if (newest && !ended_) context_->AddTrailingMetadata(wire::kNewestVersionTrailer, absl::StrCat(*newest));
     EndLocked(wire::ToGrpc(status));
   }
   bool ended() override {
@@ -170,7 +169,10 @@ grpc::ServerUnaryReactor* ControlService::GetHealth(grpc::CallbackServerContext*
   const std::string run_id = shard_->run_id();
   reply->set_live(true);
   reply->set_ready(!run_id.empty());
-  reply->set_message(run_id.empty() ? absl::StrCat("has not reached the coordinator at ", coordinator_address_, " yet")
+  reply->set_message(run_id.empty() ? absl::StrCat("has not reached the coordinator",
+                                                   coordinator_ != nullptr ? " in this process"
+                                                                           : absl::StrCat(" at ", coordinator_address_),
+                                                   " yet")
                                     : absl::StrCat("serves run ", run_id));
   return FinishWith(context, grpc::Status::OK);
 }

@@ -15,13 +15,44 @@ namespace {
 
 constexpr uint32_t kMaxConnections = 64;
 
+absl::Status CheckMembers(const v1::Install& install, const ShardModel& model) {
+  int64_t before = -1;  // rank
+  for (const v1::Member& member : install.members()) {
+    if (member.rank() >= model.ranks || member.rank() <= before) {
+      return absl::InvalidArgumentError(absl::StrCat("expected members with ranks below ", model.ranks,
+                                                     ", ascending, but rank ", member.rank(), " came after ", before));
+    }
+    before = member.rank();
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessage)> answer)
-    : options_(options),
-      performer_(options.shard, options.checksums, std::move(answer), this),
-      core_(options.self),
-      planner_(options.shard) {}
+ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessage)> answer,
+                         std::optional<RecoveredShard> recovered)
+    : options_(std::move(options)),
+      core_(NewCore()),
+      journal_(options_.files == nullptr
+                   ? nullptr
+                   : std::make_unique<JournalThread>(options_.files, options_.folders.journal(), options_.journal,
+                                                     static_cast<JournalThread::Events*>(this))),
+      checkpointer_(options_.files == nullptr
+                        ? nullptr
+                        : std::make_unique<Checkpointer>(options_.files, options_.folders.data,
+                                                         options_.folders.checkpoints(),
+                                                         static_cast<Checkpointer::Events*>(this))),
+      planner_(options_.shard, journal_.get()),
+      performer_(options_.shard, options_.checksums, std::move(answer), this) {
+  if (!recovered) return;
+  MutexLock lock(&mutex_);
+  run_id_ = recovered->run_id;
+  model_ = std::move(recovered->model);
+  planner_.Adopt(model_.get());
+  core_ = core::ShardCore(options_.self, recovered->memory, model_->store.blocks());
+  seen_round_ = core_.next_round();
+  journal_->Adopt(std::move(recovered->journal));
+}
 
 std::string ShardDriver::run_id() const {
   MutexLock lock(&mutex_);
@@ -33,11 +64,19 @@ std::string ShardDriver::bound_run_id() const {
   return model_ == nullptr ? "" : run_id_;
 }
 
+void ShardDriver::StopWriting() {
+  if (checkpointer_ != nullptr) checkpointer_->Stop();
+  if (journal_ != nullptr) journal_->Stop();
+}
+
 template <typename Event>
 void ShardDriver::StepLocked(const Event& event, const Origin& origin, WorkList& work) {
   core::ShardEffects effects;
   core_.Step(event, MonotonicNow(), effects);
   planner_.Plan(effects, origin, work);
+  for (const core::ShardEffect& effect : effects) {
+    if (const auto* commit = std::get_if<core::CommitVersion>(&effect)) MaybeCheckpointLocked(commit->version);
+  }
   if (core_.next_round() != seen_round_) NoteCompletedLocked(work);
 }
 
@@ -51,10 +90,31 @@ void ShardDriver::NoteCompletedLocked(WorkList& work) {
   readers_.Completed(core_, *model_, work);
 }
 
+// A committed version is never undone, and nothing of the next one is closed yet.
+void ShardDriver::MaybeCheckpointLocked(Version version) {
+  if (checkpointer_ == nullptr || model_->checkpoint_rounds == 0) return;
+  const bool due = version > Version(0) && version.value() % model_->checkpoint_rounds == 0;
+  if (!due || !checkpointer_->idle()) return;
+  Checkpointer::Request request{.identity = {.run_id = run_id_,
+                                             .version = version,
+                                             .completed_in = core_.completed_in(),
+                                             .participants = core_.participants(),
+                                             .shards = model_->layout.shards(),
+                                             .optimizer = model_->optimizer},
+                                .model = model_.get(),
+                                .blocks = {}};
+  for (uint32_t s = 0; s < model_->store.blocks(); ++s) request.blocks.push_back(model_->store.Snapshot(Slot(s)));
+  checkpointer_->Start(std::move(request));
+}
+
+void ShardDriver::OnCheckpointWritten(const ShardBase& base) { journal_->Forget(base.identity.version); }
+
 // ---- The coordinator ----
 
 void ShardDriver::Welcome(const std::string& run_id) {
   MutexLock lock(&mutex_);
+  if (run_id_ != run_id && model_ == nullptr)
+    core_ = NewCore();  // what another run has sealed does not count in this one
   run_id_ = run_id;
 }
 
@@ -70,10 +130,12 @@ void ShardDriver::Seal(const v1::Seal& seal) {
 absl::Status ShardDriver::PrepareLocked(const v1::Install& install) {
   if (model_ != nullptr) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<ShardModel>> model =
-      ShardModel::Create(install, options_.shard, options_.machine_bytes);
+      ShardModel::Create(install.run(), options_.shard, options_.machine_bytes);
   if (!model.ok()) return model.status();
   model_ = *std::move(model);
-  planner_.Adopt(model_.get());
+  std::optional<storage::JournalIdentity> begin;
+  if (journal_ != nullptr) begin = IdentityOf(run_id_, install.run(), *model_);
+  planner_.Adopt(model_.get(), std::move(begin));
   spdlog::info("shard {}: {} blocks, {} parameter bytes", options_.shard.value(), model_->store.blocks(),
                model_->store.parameter_bytes());
   return absl::OkStatus();
@@ -83,7 +145,9 @@ void ShardDriver::Install(const v1::Install& install) {
   WorkList work;
   {
     MutexLock lock(&mutex_);
-    if (absl::Status status = PrepareLocked(install); !status.ok()) {
+    absl::Status status = PrepareLocked(install);
+    if (status.ok()) status = CheckMembers(install, *model_);
+    if (!status.ok()) {
       planner_.Plan({core::AnswerInstalled{Generation(install.generation()), std::move(status)}}, {}, work);
     } else {
       core::InstallGeneration event{.generation = Generation(install.generation()),
@@ -249,12 +313,31 @@ void ShardDriver::OnGroupSummed(Slot slot, uint32_t group, storage::BufferRef su
   performer_.Perform(std::move(work));
 }
 
-void ShardDriver::OnReduced(Slot slot, storage::BufferRef block) {
+void ShardDriver::OnReduced(Slot slot, storage::Made made) {
   WorkList work;
   {
     MutexLock lock(&mutex_);
-    model_->store.Publish(slot, std::move(block));
+    planner_.KeepReduced(slot, core_.next_round(), made);
+    model_->store.Publish(slot, std::move(made.block));
     StepLocked(core::BlockReduced{slot}, {}, work);
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::OnRoundJournaled(Generation generation, Version version) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    StepLocked(core::RoundJournaled{generation, version}, {}, work);
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::OnInstallJournaled(Generation generation) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    StepLocked(core::InstallJournaled{generation}, {}, work);
   }
   performer_.Perform(std::move(work));
 }

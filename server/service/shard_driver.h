@@ -7,20 +7,21 @@
 //
 // Every event enters by one door, StepLocked, whoever brings it: a frame, the coordinator, or the end of work. Work
 // that ends on another thread comes in by ShardEvents too; the core holds back what must wait for it. (So a round's
-// durable append lies between OnReduced of its last block and its SendComplete: an effect, a work item, and an event of
-// its own; only the core knows that the one waits for the other.)
+// durable append lies between OnReduced of its last block and its SendComplete: an effect, and an event of
+// JournalThread; only the core knows that the one waits for the other.)
 //
 // Frames of different threads may be queued in any order: they name their generation and version, and receivers do not
 // depend on their order.
 //
-// Lock order: ShardDriver::mutex_, then a stream's own. Nothing is sent and no call of gRPC made under mutex_.
-// Thread-safety: all of it. Nothing blocks for long: a computation runs on the thread that brought the last
-// contribution.
+// Lock order: ShardDriver::mutex_, then a stream's, the journal's or the checkpointer's own. Nothing is sent and no
+// call of gRPC made under mutex_. Thread-safety: all of it. Nothing blocks for long: a computation runs on the thread
+// that brought the last contribution.
 #ifndef LOCKSTEP_SERVER_SERVICE_SHARD_DRIVER_H_
 #define LOCKSTEP_SERVER_SERVICE_SHARD_DRIVER_H_
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,11 @@
 #include "proto/coordinator.pb.h"
 #include "proto/shard.pb.h"
 #include "server/core/shard.h"
+#include "server/service/checkpointer.h"
 #include "server/service/exchange_stream.h"
+#include "server/service/journal_thread.h"
 #include "server/service/readers.h"
+#include "server/service/recovery.h"
 #include "server/service/shard_model.h"
 #include "server/service/shard_performer.h"
 #include "server/service/shard_planner.h"
@@ -43,18 +47,31 @@ struct ShardOptions {
   Incarnation self;
   bool checksums = false;                  // of the blocks that are sent
   uint64_t machine_bytes = MemoryBytes();  // a model that needs more is refused
+  // Where rounds are kept; null: nowhere, this shard's memory is all. Must outlive the driver.
+  storage::FileSystem* files = nullptr;
+  ShardFolders folders = {};
+  storage::JournalOptions journal = {};
 };
 
-class ShardDriver : public ExchangeStream::Owner, private ShardEvents {
+class ShardDriver : public ExchangeStream::Owner,
+                    private ShardEvents,
+                    private JournalThread::Events,
+                    private Checkpointer::Events {
  public:
-  // `answer` carries messages to the coordinator; it must not block and may be called from any thread.
-  ShardDriver(ShardOptions options, std::function<void(v1::ShardMessage)> answer);
+  // `answer` carries messages to the coordinator; it must not block and may be called from any thread. `recovered`:
+  // what this shard had before.
+  ShardDriver(ShardOptions options, std::function<void(v1::ShardMessage)> answer,
+              std::optional<RecoveredShard> recovered = std::nullopt);
 
   Incarnation incarnation() const { return options_.self; }
   // The run that this life of the shard serves; empty before it has been welcomed.
   std::string run_id() const;
   // The same, but empty until the shard holds something of the run: till then it can serve another one.
   std::string bound_run_id() const;
+
+  // Nothing is written to the disk any more when this returns; what it has not taken yet is given up. Waits for the
+  // calls to the disk that are under way.
+  void StopWriting();
 
   // ---- From the coordinator ----
   void Welcome(const std::string& run_id);
@@ -71,12 +88,17 @@ class ShardDriver : public ExchangeStream::Owner, private ShardEvents {
  private:
   // ---- From work that has ended ----
   void OnGroupSummed(Slot slot, uint32_t group, storage::BufferRef sum) override;
-  void OnReduced(Slot slot, storage::BufferRef block) override;
+  void OnReduced(Slot slot, storage::Made made) override;
+  void OnRoundJournaled(Generation generation, Version version) override;
+  void OnInstallJournaled(Generation generation) override;
+  void OnCheckpointWritten(const ShardBase& base) override;
 
   // One event through the core; what comes of it is appended to `work`.
   template <typename Event>
   void StepLocked(const Event& event, const Origin& origin, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteCompletedLocked(WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Starts a checkpoint of the version that has just been committed, if it is time for one.
+  void MaybeCheckpointLocked(Version version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Makes the memory for the model at the first install.
   absl::Status PrepareLocked(const v1::Install& install) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -89,19 +111,28 @@ class ShardDriver : public ExchangeStream::Owner, private ShardEvents {
   // Ends a stream whose frame has been found wrong before any step.
   void Reject(const std::shared_ptr<ExchangeStream>& stream, absl::Status status) const;
 
+  core::ShardCore NewCore() const { return core::ShardCore(options_.self, durability()); }
+  core::Durability durability() const {
+    return options_.files == nullptr ? core::Durability::kNone : core::Durability::kJournal;
+  }
+
   const ShardOptions options_;
-  const ShardPerformer performer_;  // without mutex_
 
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
   core::ShardCore core_ ABSL_GUARDED_BY(mutex_);
-  ShardPlanner planner_ ABSL_GUARDED_BY(mutex_);
   Readers readers_ ABSL_GUARDED_BY(mutex_);
   Round seen_round_ ABSL_GUARDED_BY(mutex_);                         // core_.next_round() after the last event
   std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);  // not reported yet
   // Made under the lock by the first Install and never replaced. What is constant of it is read without the lock once
   // an attached stream proves that it is there; its store is computed with by performer_, and changed under the lock.
   std::unique_ptr<ShardModel> model_;
+
+  // Null: none. Their threads come back here, so that they go before the rest.
+  std::unique_ptr<JournalThread> journal_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  ShardPlanner planner_ ABSL_GUARDED_BY(mutex_);
+  const ShardPerformer performer_;  // without mutex_
 };
 
 }  // namespace lockstep::service

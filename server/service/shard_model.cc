@@ -27,14 +27,18 @@ absl::Status CheckFits(int64_t elements, compute::OptimizerKind kind, uint64_t m
                       gigabytes, copies, state, state > 0 ? 1 : 0, copies * gigabytes, machine));
 }
 
-absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::Install& install, ShardIndex shard,
+absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::RunDescription& run, ShardIndex shard,
                                                                uint64_t machine_bytes) {
-  const absl::StatusOr<ModelSpec> model = lockstep::FromProto(install.model());
+  if (shard.value() >= run.shards()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the run has %d shards, but this is shard %d", run.shards(), shard.value()));
+  }
+  const absl::StatusOr<ModelSpec> model = lockstep::FromProto(run.model());
   if (!model.ok()) return model.status();
-  const absl::StatusOr<Optimization> optimization = FromProto(install.optimizer());
+  const absl::StatusOr<Optimization> optimization = FromProto(run.optimizer());
   if (!optimization.ok()) return optimization.status();
   absl::StatusOr<BlockLayout> layout =
-      BlockLayout::Create(*model, install.shards(), static_cast<int64_t>(install.block_elements()));
+      BlockLayout::Create(*model, run.shards(), static_cast<int64_t>(run.block_elements()));
   if (!layout.ok()) return layout.status();
   if (absl::Status status = CheckFits(layout->elements_of_shard(shard), optimization->optimizer.kind, machine_bytes);
       !status.ok()) {
@@ -43,8 +47,13 @@ absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::Install
   std::vector<int64_t> elements;
   for (BlockIndex block : layout->of_shard(shard)) elements.push_back(layout->block(block).elements);
   storage::BlockStore store(std::move(elements), optimization->optimizer, optimization->schedule);
-  return std::unique_ptr<ShardModel>(new ShardModel{
-      .shard = shard, .ranks = install.workers(), .layout = *std::move(layout), .store = std::move(store)});
+  return std::unique_ptr<ShardModel>(new ShardModel{.shard = shard,
+                                                    .spec = *model,
+                                                    .optimizer = optimization->optimizer.kind,
+                                                    .checkpoint_rounds = run.checkpoint_rounds(),
+                                                    .ranks = run.workers(),
+                                                    .layout = *std::move(layout),
+                                                    .store = std::move(store)});
 }
 
 }  // namespace lockstep::service

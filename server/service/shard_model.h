@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/ids.h"
 #include "common/model.h"
-#include "proto/coordinator.pb.h"
+#include "proto/types.pb.h"
 #include "server/compute/optimizer.h"
 #include "server/compute/reduce.h"
 #include "server/storage/block_store.h"
@@ -20,9 +20,9 @@
 namespace lockstep::service {
 
 struct ShardModel {
-  // Makes the memory. INVALID_ARGUMENT: no such model, optimizer or layout. RESOURCE_EXHAUSTED: it does not fit into
-  // `machine_bytes`.
-  static absl::StatusOr<std::unique_ptr<ShardModel>> Create(const v1::Install& install, ShardIndex shard,
+  // Makes the memory. INVALID_ARGUMENT: no such model, optimizer, layout or shard. RESOURCE_EXHAUSTED: it does not fit
+  // into `machine_bytes`.
+  static absl::StatusOr<std::unique_ptr<ShardModel>> Create(const v1::RunDescription& run, ShardIndex shard,
                                                             uint64_t machine_bytes);
 
   // Of the model, by the slot that it has on this shard.
@@ -30,7 +30,10 @@ struct ShardModel {
   uint32_t groups() const { return (ranks + compute::kRadix - 1) / compute::kRadix; }
 
   const ShardIndex shard;
-  const uint32_t ranks;  // of the run: ranks are below this
+  const ModelSpec spec;
+  const compute::OptimizerKind optimizer;
+  const uint64_t checkpoint_rounds;  // a checkpoint of each version that is a multiple of it; 0: none
+  const uint32_t ranks;              // of the run: ranks are below this
   const BlockLayout layout;
   storage::BlockStore store;
 };

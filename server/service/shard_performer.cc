@@ -78,13 +78,13 @@ void ShardPerformer::Do(ReducePayloads& reduce) const {
   for (const storage::BufferRef& sum : reduce.group_sums) {
     input.group_sums.push_back(sum == nullptr ? nullptr : sum->values().data());
   }
-  storage::BufferRef block = reduce.store->Compute(reduce.slot, reduce.round, input);
-  if (checksums_ && !block->checksum) {
-    const grpc::Slice slice = SliceOf(block);
-    block->checksum = wire::Checksum({&slice, 1});
+  storage::Made made = reduce.store->Compute(reduce.slot, reduce.round, input);
+  if (checksums_ && !made.block->checksum) {
+    const grpc::Slice slice = SliceOf(made.block);
+    made.block->checksum = wire::Checksum({&slice, 1});
   }
   reduce.payloads.clear();
-  events_->OnReduced(reduce.slot, std::move(block));
+  events_->OnReduced(reduce.slot, std::move(made));
 }
 
 }  // namespace lockstep::service

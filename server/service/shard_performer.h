@@ -6,9 +6,7 @@
 //
 // What ends later than it is started comes back as an event, through ShardEvents: the owner takes its lock, steps the
 // core and performs what comes of it. So it does not matter on which thread that happens. Sums and reductions are
-// computed and reported on the calling thread. Work that another thread does (a durable append) belongs here in the
-// same way: Perform hands over what the work item holds and returns at once, and the other thread calls ShardEvents
-// when it is done.
+// computed and reported on the calling thread.
 //
 // Thread-safety: all of it. Nothing blocks; computing takes as long as it takes.
 #ifndef LOCKSTEP_SERVER_SERVICE_SHARD_PERFORMER_H_
@@ -27,7 +25,7 @@ class ShardEvents {
   virtual ~ShardEvents() = default;
   // `sum` is null when nobody of the group counts.
   virtual void OnGroupSummed(Slot slot, uint32_t group, storage::BufferRef sum) = 0;
-  virtual void OnReduced(Slot slot, storage::BufferRef block) = 0;
+  virtual void OnReduced(Slot slot, storage::Made made) = 0;
 };
 
 class ShardPerformer {

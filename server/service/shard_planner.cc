@@ -62,6 +62,38 @@ void ShardPlanner::PlanEffect(const core::DropContributions&, Context&) {
   if (model_ != nullptr) contributions_.Reset(model_->store.blocks(), model_->ranks, model_->groups());
 }
 
+// ---- Durability ----
+
+// What the journal keeps of a round's blocks: the least from which the version can be made again.
+storage::RoundContents ShardPlanner::ContentsOf(Round round, bool nothing) const {
+  if (round == Round(0) || !model_->store.has_state()) return storage::RoundContents::kParameters;
+  return nothing ? storage::RoundContents::kNothing : storage::RoundContents::kGradient;
+}
+
+void ShardPlanner::KeepReduced(Slot slot, Round round, const storage::Made& made) const {
+  if (journal_ == nullptr) return;
+  switch (ContentsOf(round, /*nothing=*/made.gradient == nullptr)) {
+    case storage::RoundContents::kNothing:
+      return;
+    case storage::RoundContents::kParameters:
+      return journal_->WriteBlock(slot, made.block);
+    case storage::RoundContents::kGradient:
+      return journal_->WriteBlock(slot, made.gradient);
+  }
+}
+
+void ShardPlanner::PlanEffect(const core::JournalRound& effect, Context&) {
+  journal_->CommitRound({.generation = effect.generation,
+                         .version = effect.version,
+                         .contents = ContentsOf(effect.version, effect.nothing),
+                         .participants = effect.participants});
+}
+
+void ShardPlanner::PlanEffect(const core::JournalInstall& effect, Context&) {
+  if (std::optional<storage::JournalIdentity> begin = std::exchange(begin_, std::nullopt)) journal_->Begin(*begin);
+  journal_->AppendInstall({.generation = effect.generation, .resume = effect.resume, .restored = false});
+}
+
 // ---- Versions ----
 
 void ShardPlanner::SendTo(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work) const {
@@ -92,7 +124,12 @@ void ShardPlanner::PlanEffect(const core::SendComplete& effect, Context& context
          context.work);
 }
 
-void ShardPlanner::PlanEffect(const core::CommitVersion&, Context&) { model_->store.Commit(); }
+void ShardPlanner::PlanEffect(const core::CommitVersion& effect, Context&) {
+  model_->store.Commit();
+  // Each of its rounds brings everything: those before the committed version are not needed.
+  const bool alone = journal_ != nullptr && !model_->store.has_state();
+  if (alone && effect.version > Version(0)) journal_->Forget(effect.version.previous());
+}
 
 void ShardPlanner::PlanEffect(const core::UndoBlocks& effect, Context&) {
   spdlog::info("shard {}: undoes {} tentative blocks", shard_.value(), effect.slots.size());
@@ -107,6 +144,7 @@ void ShardPlanner::PlanEffect(const core::AnswerSealed& effect, Context& context
   sealed->set_generation(effect.generation.value());
   sealed->set_next_round(effect.next.value());
   sealed->set_completed_in(effect.completed_in.value());
+  sealed->set_blank(effect.blank);
   context.work.push_back(std::move(answer));
 }
 

@@ -1,6 +1,9 @@
 // ShardPlanner: what each effect of the core means here. Some effects are done at once, since they only change what the
 // shard keeps (KeepPayload, CommitVersion, UndoBlocks, DropContributions); the others become work.
 //
+// The journal is told at once, too: it only queues, and what it is told must keep the order of the core's steps (the
+// end of a round after all of its blocks), which work does not.
+//
 // Effects are planned in the core's order, and the order of the work is that of the effects. "Before" in the core's
 // sense
 // ("SendComplete comes after the round is durable") needs no care here: an effect that must wait for another's end is
@@ -13,11 +16,14 @@
 #define LOCKSTEP_SERVER_SERVICE_SHARD_PLANNER_H_
 
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "common/wire/frame.h"
 #include "server/core/shard.h"
 #include "server/service/connections.h"
 #include "server/service/contributions.h"
+#include "server/service/journal_thread.h"
 #include "server/service/shard_model.h"
 #include "server/service/shard_work.h"
 
@@ -31,10 +37,18 @@ struct Origin {
 
 class ShardPlanner {
  public:
-  explicit ShardPlanner(ShardIndex shard) : shard_(shard) {}
+  // `journal` must outlive this; null: the shard has none.
+  ShardPlanner(ShardIndex shard, JournalThread* journal) : shard_(shard), journal_(journal) {}
 
-  // Before the first effect that speaks of blocks. `model` must outlive this.
-  void Adopt(ShardModel* model) { model_ = model; }
+  // Before the first effect that speaks of blocks. `model` must outlive this. `begin`: what the journal is begun with
+  // at the next install; absent when there is one already, or none.
+  void Adopt(ShardModel* model, std::optional<storage::JournalIdentity> begin = {}) {
+    model_ = model;
+    begin_ = std::move(begin);
+  }
+
+  // A block of the round in progress has been reduced: gives the journal what it keeps of it.
+  void KeepReduced(Slot slot, Round round, const storage::Made& made) const;
 
   // The effects of one step, in order.
   void Plan(const core::ShardEffects& effects, const Origin& origin, WorkList& work);
@@ -53,6 +67,8 @@ class ShardPlanner {
   void PlanEffect(const core::RejectConnection& effect, Context& context);
   void PlanEffect(const core::SumGroup& effect, Context& context);
   void PlanEffect(const core::ReduceBlock& effect, Context& context);
+  void PlanEffect(const core::JournalRound& effect, Context& context);
+  void PlanEffect(const core::JournalInstall& effect, Context& context);
   void PlanEffect(const core::SendBlock& effect, Context& context);
   void PlanEffect(const core::SendComplete& effect, Context& context);
   void PlanEffect(const core::CommitVersion& effect, Context& context);
@@ -64,8 +80,12 @@ class ShardPlanner {
   void PlanLastBlock(const core::SendBlock& block, const core::SendComplete& complete, Context& context);
   void SendTo(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work) const;
 
+  storage::RoundContents ContentsOf(Round round, bool nothing) const;
+
   const ShardIndex shard_;
+  JournalThread* const journal_;
   ShardModel* model_ = nullptr;
+  std::optional<storage::JournalIdentity> begin_;
   Connections connections_;
   Contributions contributions_;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/inlined_vector.h"
 
 namespace lockstep::storage {
@@ -46,51 +47,99 @@ BlockStore::BlockStore(std::vector<int64_t> elements, compute::OptimizerOptions 
     State& state = slots_[s];
     state.elements = static_cast<size_t>(elements[s]);
     parameter_bytes_ += state.elements * sizeof(float);
-    if (state_slots > 0) state.gradient.resize(state.elements);
-    state.optimizer.assign(static_cast<size_t>(state_slots), std::vector<float>(state.elements, 0.0f));
+    if (state_slots > 0) state.gradient = pool_->Take(state.elements);
+    for (int i = 0; i < state_slots; ++i) {
+      state.optimizer.push_back(pool_->Take(state.elements));
+      const absl::Span<float> values = state.optimizer.back()->values();
+      std::fill(values.begin(), values.end(), 0.0f);
+    }
   }
 }
 
-BufferRef BlockStore::Compute(Slot slot, Round round, const RoundInput& input) {
+compute::OptimizerStep BlockStore::StepOf(Round round) const {
+  const double lr = compute::LearningRate(schedule_, optimizer_.lr, round.value());
+  return compute::MakeStep(optimizer_, lr, round.value());
+}
+
+Made BlockStore::Compute(Slot slot, Round round, const RoundInput& input) {
   State& state = slots_[slot.value()];
   if (round > Round(0)) return ComputeRound(state, round, input);
   BufferRef initial = pool_->Take(state.elements);
   std::array<compute::Contribution, 1> only = {input.contributions.at(0)};
   only[0].weight = 1;
   compute::WeightedSum(only, initial->values());
-  return initial;
+  return {std::move(initial), nullptr};
 }
 
-BufferRef BlockStore::ComputeRound(State& state, Round round, const RoundInput& input) {
+Made BlockStore::ComputeRound(State& state, Round round, const RoundInput& input) {
+  const Folding folding = StartFolding(state);
   if (input.total_weight == 0) {
-    FoldPending(state, 0, state.elements);
-    state.pending.reset();
-    return state.current;
+    Fold(folding, 0, state.elements);
+    return {WithoutWeight(state), nullptr};
   }
-  const double lr = compute::LearningRate(schedule_, optimizer_.lr, round.value());
-  const compute::OptimizerStep step = compute::MakeStep(optimizer_, lr, round.value());
+  const compute::OptimizerStep step = StepOf(round);
   BufferRef next = pool_->Take(state.elements);
   Mean mean(input);
   std::array<float, kStretch> scratch;
   for (size_t offset = 0; offset < state.elements; offset += kStretch) {
     const size_t size = std::min(kStretch, state.elements - offset);
-    FoldPending(state, offset, size);
-    absl::Span<float> gradient(state.gradient.empty() ? scratch.data() : state.gradient.data() + offset, size);
+    Fold(folding, offset, size);
+    const absl::Span<float> gradient = state.gradient == nullptr ? absl::MakeSpan(scratch).first(size)
+                                                                 : state.gradient->values().subspan(offset, size);
     mean.Next(offset, gradient);
-    StatePointers<const float*> before;
-    for (const auto& values : state.optimizer) before.push_back(values.data() + offset);
-    compute::Publish(step, state.current->values().subspan(offset, size), before, gradient,
-                     next->values().subspan(offset, size));
+    Publish(step, state, offset, gradient, *next);
   }
-  if (!state.gradient.empty()) state.pending = step;
-  return next;
+  if (state.gradient != nullptr) {
+    state.pending = step;
+    state.gradient_lent = true;
+  }
+  return {std::move(next), state.gradient};
 }
 
-void BlockStore::FoldPending(State& state, size_t offset, size_t size) {
-  if (!state.pending) return;
+// What a round publishes to which nobody contributed with weight: the parameters as they are, or a mean gradient of
+// zeros.
+BufferRef BlockStore::WithoutWeight(const State& state) {
+  if (optimizer_.kind != compute::OptimizerKind::kAggregate) return state.current;
+  BufferRef zeros = pool_->Take(state.elements);
+  std::fill(zeros->values().begin(), zeros->values().end(), 0.0f);
+  zeros->checksum.reset();
+  return zeros;
+}
+
+// Gives the state memory that nobody else reads, for the fold that is returned and for the next gradient.
+BlockStore::Folding BlockStore::StartFolding(State& state) {
+  Folding folding{.step = std::exchange(state.pending, std::nullopt),
+                  .gradient = state.gradient,
+                  .from = state.optimizer,
+                  .to = {}};
+  if (state.gradient_lent) state.gradient = pool_->Take(state.elements);
+  state.gradient_lent = false;
+  if (folding.step && state.optimizer_lent) {
+    for (BufferRef& buffer : state.optimizer) buffer = pool_->Take(state.elements);
+    state.optimizer_lent = false;
+  }
+  folding.to = state.optimizer;
+  return folding;
+}
+
+void BlockStore::Fold(const Folding& folding, size_t offset, size_t size) {
+  if (!folding.step) return;
   StatePointers<float*> moving;
-  for (auto& values : state.optimizer) moving.push_back(values.data() + offset);
-  compute::Fold(*state.pending, absl::Span<const float>(state.gradient).subspan(offset, size), moving);
+  for (size_t i = 0; i < folding.to.size(); ++i) {
+    moving.push_back(folding.to[i]->values().data() + offset);
+    if (folding.to[i] != folding.from[i]) {
+      absl::c_copy(folding.from[i]->values().subspan(offset, size), moving.back());
+    }
+  }
+  compute::Fold(*folding.step, absl::Span<const float>(folding.gradient->values()).subspan(offset, size), moving);
+}
+
+void BlockStore::Publish(const compute::OptimizerStep& step, const State& state, size_t offset,
+                         absl::Span<float> gradient, Buffer& block) {
+  StatePointers<const float*> before;
+  for (const BufferRef& values : state.optimizer) before.push_back(values->values().data() + offset);
+  compute::Publish(step, state.current->values().subspan(offset, gradient.size()), before, gradient,
+                   block.values().subspan(offset, gradient.size()));
 }
 
 BufferRef BlockStore::SumGroup(Slot slot, absl::Span<const compute::Contribution> group) {
@@ -113,6 +162,66 @@ void BlockStore::Undo(Slot slot) {
 
 void BlockStore::Commit() {
   for (State& state : slots_) state.previous.reset();
+}
+
+// ---- Durability ----
+
+void BlockStore::ReplayParameters(Slot slot, BufferRef block) { Publish(slot, std::move(block)); }
+
+void BlockStore::ReplayNothing(Slot slot) {
+  State& state = slots_[slot.value()];
+  Fold(StartFolding(state), 0, state.elements);
+  Publish(slot, WithoutWeight(state));
+}
+
+void BlockStore::ReplayGradient(Slot slot, Round round, BufferRef gradient) {
+  State& state = slots_[slot.value()];
+  Fold(StartFolding(state), 0, state.elements);
+  const compute::OptimizerStep step = StepOf(round);
+  compute::OptimizerStep decayed = step;
+  decayed.weight_decay = 0;  // the effective gradient has it already
+  BufferRef next = pool_->Take(state.elements);
+  Publish(decayed, state, 0, gradient->values(), *next);
+  state.gradient = std::move(gradient);
+  state.pending = step;
+  Publish(slot, std::move(next));
+}
+
+BlockSnapshot BlockStore::Snapshot(Slot slot) {
+  State& state = slots_[slot.value()];
+  state.gradient_lent = state.gradient != nullptr;
+  state.optimizer_lent = true;
+  BlockSnapshot snapshot;
+  snapshot.parameters_ = state.current;
+  snapshot.state_ = state.optimizer;
+  snapshot.pending_ = state.pending;
+  snapshot.gradient_ = state.gradient;
+  return snapshot;
+}
+
+void BlockSnapshot::WriteState(std::vector<std::vector<float>>& into) const {
+  into.resize(state_.size());
+  StatePointers<float*> moving;
+  for (size_t i = 0; i < state_.size(); ++i) {
+    const absl::Span<const float> values = state_[i]->values();
+    into[i].assign(values.begin(), values.end());
+    moving.push_back(into[i].data());
+  }
+  if (pending_) compute::Fold(*pending_, gradient_->values(), moving);
+}
+
+void BlockStore::Restore(Slot slot, absl::Span<const float> parameters,
+                         absl::Span<const absl::Span<const float>> optimizer) {
+  State& state = slots_[slot.value()];
+  state.current = pool_->Take(state.elements);
+  absl::c_copy(parameters, state.current->values().begin());
+  state.previous.reset();
+  state.pending.reset();
+  for (size_t i = 0; i < state.optimizer.size(); ++i) {
+    if (state.optimizer_lent) state.optimizer[i] = pool_->Take(state.elements);
+    absl::c_copy(optimizer[i], state.optimizer[i]->values().begin());
+  }
+  state.optimizer_lent = false;
 }
 
 }  // namespace lockstep::storage

@@ -8,6 +8,11 @@
 // version before the newest one: the newest round's effective gradient waits beside it ("pending") and is folded in
 // when the next round is computed, because only then is the newest version sure to be committed.
 //
+// What is durable is made of the same pieces. The journal keeps what Compute made of a round (Made: the parameters, or
+// the effective gradient where an optimizer has state), and Replay* does with it what Compute did, to the same bits. A
+// checkpoint keeps a Snapshot. Both hold on to the buffers themselves: memory that was lent so is not written again,
+// the next Compute goes to other memory.
+//
 // Thread-safety: the caller serialises everything per slot (the core's states do that: a slot that is being reduced is
 // not published, undone or reduced); different slots may be computed at the same time. Commit touches all slots'
 // `previous`, which Compute does not.
@@ -36,6 +41,28 @@ struct RoundInput {
   float total_weight = 0;
 };
 
+// What a round has made of one block.
+struct Made {
+  BufferRef block;     // the parameters; the block of the version before if the round changed nothing
+  BufferRef gradient;  // the effective gradient, from which and the state ReplayGradient makes the same block; null for
+                       // optimizers without state, for round 0, and if the round changed nothing
+};
+
+// One block of the newest version as a checkpoint needs it. Immutable.
+class BlockSnapshot {
+ public:
+  absl::Span<const float> parameters() const { return parameters_->values(); }
+  // Writes the optimizer's state at this version: `into[i]` becomes its slot i.
+  void WriteState(std::vector<std::vector<float>>& into) const;
+
+ private:
+  friend class BlockStore;
+  BufferRef parameters_;
+  std::vector<BufferRef> state_;  // of the version before
+  std::optional<compute::OptimizerStep> pending_;
+  BufferRef gradient_;
+};
+
 class BlockStore {
  public:
   // `elements` by slot. Options are valid.
@@ -44,14 +71,16 @@ class BlockStore {
   uint32_t blocks() const { return static_cast<uint32_t>(slots_.size()); }
   size_t elements(Slot slot) const { return slots_[slot.value()].elements; }
   size_t parameter_bytes() const { return parameter_bytes_; }
+  // The optimizer has state: a version cannot be made from its parameters alone.
+  bool has_state() const { return compute::StateSlots(optimizer_.kind) > 0; }
   // The newest published block; null before round 0.
   const BufferRef& current(Slot slot) const { return slots_[slot.value()].current; }
   // The block of the version before, or null once that is committed.
   const BufferRef& previous(Slot slot) const { return slots_[slot.value()].previous; }
 
   // The block of version `round`, computed from the current one. Round 0: the payload of the only contribution.
-  // A round whose weights are all 0 leaves the parameters as they are.
-  BufferRef Compute(Slot slot, Round round, const RoundInput& input);
+  // A round whose weights are all 0 leaves the parameters as they are; with `aggregate` it gives a gradient of zeros.
+  Made Compute(Slot slot, Round round, const RoundInput& input);
   // The sum of one group's payloads.
   BufferRef SumGroup(Slot slot, absl::Span<const compute::Contribution> group);
   void Publish(Slot slot, BufferRef block);
@@ -60,18 +89,44 @@ class BlockStore {
   // The newest published version is committed, on all slots.
   void Commit();
 
+  // ---- Durability ----
+  // Compute and Publish at once, from what the journal kept of the round.
+  void ReplayParameters(Slot slot, BufferRef block);
+  void ReplayGradient(Slot slot, Round round, BufferRef gradient);
+  void ReplayNothing(Slot slot);
+  // A buffer for a block of this slot, with undefined contents.
+  BufferRef Take(Slot slot) { return pool_->Take(slots_[slot.value()].elements); }
+  // The newest published block with its state. Not while that slot is computed.
+  BlockSnapshot Snapshot(Slot slot);
+  // The reverse: the slot holds this version, committed. `state` has the optimizer's slots.
+  void Restore(Slot slot, absl::Span<const float> parameters, absl::Span<const absl::Span<const float>> state);
+
  private:
   struct State {
     size_t elements = 0;
     BufferRef current;
     BufferRef previous;
     std::optional<compute::OptimizerStep> pending;  // of the newest version; its effective gradient is in `gradient`
-    std::vector<float> gradient;                    // empty for optimizers without state
-    std::vector<std::vector<float>> optimizer;      // slots of the optimizer
+    BufferRef gradient;                             // null for optimizers without state
+    std::vector<BufferRef> optimizer;               // slots of the optimizer
+    bool gradient_lent = false;                     // somebody else reads it
+    bool optimizer_lent = false;
+  };
+  // A fold of the pending gradient that is under way, from memory that may be lent into memory that is not.
+  struct Folding {
+    std::optional<compute::OptimizerStep> step;
+    BufferRef gradient;
+    std::vector<BufferRef> from;
+    std::vector<BufferRef> to;  // the same, unless lent
   };
 
-  BufferRef ComputeRound(State& state, Round round, const RoundInput& input);
-  void FoldPending(State& state, size_t offset, size_t size);
+  Made ComputeRound(State& state, Round round, const RoundInput& input);
+  BufferRef WithoutWeight(const State& state);
+  Folding StartFolding(State& state);
+  static void Fold(const Folding& folding, size_t offset, size_t size);
+  static void Publish(const compute::OptimizerStep& step, const State& state, size_t offset, absl::Span<float> gradient,
+                      Buffer& block);
+  compute::OptimizerStep StepOf(Round round) const;
 
   const compute::OptimizerOptions optimizer_;
   const compute::ScheduleOptions schedule_;

@@ -89,6 +89,10 @@ absl::StatusOr<std::vector<Version>> ListCheckpoints(FileSystem& files, const st
 absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, size_t keep,
                                   CheckDepth depth = CheckDepth::kHeads);
 
+// Removes one shard's file from all unfinished checkpoints older than `version`.
+absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder, Version version,
+                                   const std::string& file);
+
 // Reads what `shard` of `layout` needs out of a checkpoint with any number of shards. Calls `store` once for each slot,
 // ascending, with all its elements, which were all checked: `store` never sees a damaged byte. But when this fails in
 // the middle, some slots were stored and others not. INVALID_ARGUMENT: the checkpoint's model or optimizer is another;
@@ -96,6 +100,11 @@ absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, 
 absl::Status RestoreShard(FileSystem& files, const std::string& folder, const Manifest& manifest,
                           const ModelSpec& model, const BlockLayout& layout, ShardIndex shard,
                           compute::OptimizerKind optimizer, const StoreBlock& store);
+
+// The same from this shard's own file alone, the only one in `manifest.files`: for a shard that comes back to the
+// layout with which it wrote it, whatever became of the others' files.
+absl::Status RestoreOwnFile(FileSystem& files, const std::string& folder, const Manifest& manifest,
+                            const BlockLayout& layout, ShardIndex shard, const StoreBlock& store);
 
 // Reads what `shard` needs out of any `.safetensors` file that has exactly the model's tensors as F32, to start a new
 // run from them. `store` gets no state: it is all zeros. Such a file has no checksums, so that only damage to its

@@ -127,4 +127,19 @@ absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, 
   return status;
 }
 
+absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder, Version version,
+                                   const std::string& file) {
+  const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
+  if (!versions.ok()) return versions.status();
+  absl::Status status;
+  for (const VersionFolder& one : *versions) {
+    if (one.version >= version || one.has_manifest) continue;
+    const std::string path = FolderOf(folder, one.version);
+    status.Update(files.Remove(absl::StrCat(path, "/", file)));
+    const absl::StatusOr<std::vector<std::string>> left = files.List(path);
+    if (left.ok() && left->empty()) files.Remove(path).IgnoreError();
+  }
+  return status;
+}
+
 }  // namespace lockstep::storage

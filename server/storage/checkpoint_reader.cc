@@ -18,8 +18,9 @@ absl::Status NotWhole(const std::string& path, absl::string_view what) {
 }  // namespace
 
 absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& files, const std::string& folder,
-                                                        const Manifest& manifest) {
+                                                        const Manifest& manifest, Coverage coverage) {
   CheckpointReader reader;
+  reader.folder_ = folder;
   reader.sections_ = Sections(manifest.identity.optimizer);
   reader.last_.resize(reader.sections_.size());
   for (const CheckpointFile& file : manifest.files) {
@@ -28,11 +29,13 @@ absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& files, const
     if (!opened.ok()) return opened.status();
     reader.files_.push_back(*std::move(opened));
   }
-  if (absl::Status status = reader.Index(folder, manifest.model); !status.ok()) return status;
+  if (absl::Status status = reader.Index(manifest.model); !status.ok()) return status;
+  if (coverage == Coverage::kPart) return reader;
+  if (absl::Status status = reader.CheckCoverage(folder, manifest.model); !status.ok()) return status;
   return reader;
 }
 
-absl::Status CheckpointReader::Index(const std::string& folder, const ModelSpec& model) {
+absl::Status CheckpointReader::Index(const ModelSpec& model) {
   std::map<std::string, uint32_t> tensor_of;
   for (uint32_t t = 0; t < model.tensors.size(); ++t) tensor_of[model.tensors[t].name] = t;
   for (const CheckpointFileReader& file : files_) {
@@ -40,7 +43,7 @@ absl::Status CheckpointReader::Index(const std::string& folder, const ModelSpec&
       if (absl::Status status = IndexPart(file, part, model, tensor_of); !status.ok()) return status;
     }
   }
-  return CheckCoverage(folder, model);
+  return absl::OkStatus();
 }
 
 absl::Status CheckpointReader::IndexPart(const CheckpointFileReader& file, const CheckpointPart& part,
@@ -78,9 +81,14 @@ absl::Status CheckpointReader::CheckCoverage(const std::string& folder, const Mo
 }
 
 absl::Status CheckpointReader::Read(size_t section, uint32_t tensor, int64_t first, absl::Span<float> into) {
-  const auto& sources = sources_.at({section, tensor});
-  auto source = std::prev(sources.upper_bound(first));
+  const auto& sources = sources_[{section, tensor}];
+  auto source = sources.upper_bound(first);
+  if (source != sources.begin()) --source;
   while (!into.empty()) {
+    if (source == sources.end() || first < source->first || first >= source->first + source->second.part->elements) {
+      return NotWhole(folder_, absl::StrCat("no file holds element ", first, " of tensor ", tensor, " in section ",
+                                            sections_[section]));
+    }
     const CheckpointPart& part = *source->second.part;
     const int64_t within = first - part.first;
     const int64_t chunk = within / kChunkElements;

@@ -21,14 +21,19 @@ namespace lockstep::storage::internal {
 
 class CheckpointReader {
  public:
-  // Opens all files and checks that together they hold every element of the model once, in every section. `folder`: of
-  // this version. DATA_LOSS: they do not, or see CheckpointFileReader::Open.
-  static absl::StatusOr<CheckpointReader> Open(FileSystem& files, const std::string& folder, const Manifest& manifest);
+  enum class Coverage {
+    kWholeModel,  // the files must hold every element of the model once, in every section
+    kPart,        // what they hold will be seen when it is read
+  };
+  // Opens all files and checks that they hold no element twice, and all that `coverage` says. `folder`: of this
+  // version. DATA_LOSS: they do not, or see CheckpointFileReader::Open.
+  static absl::StatusOr<CheckpointReader> Open(FileSystem& files, const std::string& folder, const Manifest& manifest,
+                                               Coverage coverage = Coverage::kWholeModel);
 
   size_t sections() const { return sections_.size(); }
 
   // Reads elements of the tensor that the manifest's model has at index `tensor`, from `first` on. DATA_LOSS as
-  // CheckpointFileReader::ReadChunk: what is in `into` must not be used.
+  // CheckpointFileReader::ReadChunk, or no file has them: what is in `into` must not be used.
   absl::Status Read(size_t section, uint32_t tensor, int64_t first, absl::Span<float> into);
 
   // Reads every byte of every file.
@@ -46,13 +51,14 @@ class CheckpointReader {
     std::vector<float> values;
   };
 
-  absl::Status Index(const std::string& folder, const ModelSpec& model);
+  absl::Status Index(const ModelSpec& model);
   absl::Status IndexPart(const CheckpointFileReader& file, const CheckpointPart& part, const ModelSpec& model,
                          const std::map<std::string, uint32_t>& tensor_of);
   absl::Status CheckCoverage(const std::string& folder, const ModelSpec& model) const;
   // Reads a piece of one chunk, that begins `skip` elements into it.
   absl::Status ReadPiece(LastChunk& last, const Source& source, int64_t chunk, int64_t skip, absl::Span<float> into);
 
+  std::string folder_;
   std::vector<std::string> sections_;
   std::vector<CheckpointFileReader> files_;
   // By section and tensor, then by first element.

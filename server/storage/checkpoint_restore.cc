@@ -95,6 +95,18 @@ absl::Status RestoreShard(FileSystem& files, const std::string& folder, const Ma
                        });
 }
 
+absl::Status RestoreOwnFile(FileSystem& files, const std::string& folder, const Manifest& manifest,
+                            const BlockLayout& layout, ShardIndex shard, const StoreBlock& store) {
+  const std::string version_folder = absl::StrCat(folder, "/", internal::VersionFolderName(manifest.identity.version));
+  absl::StatusOr<internal::CheckpointReader> reader =
+      internal::CheckpointReader::Open(files, version_folder, manifest, internal::CheckpointReader::Coverage::kPart);
+  if (!reader.ok()) return reader.status();
+  return RestoreBlocks(layout, shard, reader->sections(), store,
+                       [&](size_t section, const Block& block, absl::Span<float> into) {
+                         return reader->Read(section, block.tensor, block.offset, into);
+                       });
+}
+
 absl::Status RestoreFromPlain(FileSystem& files, const std::string& path, const ModelSpec& model,
                               const BlockLayout& layout, ShardIndex shard, const StoreBlock& store) {
   const absl::StatusOr<std::unique_ptr<File>> file = files.Open(path);

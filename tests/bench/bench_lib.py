@@ -52,6 +52,8 @@ def parser(description):
     made.add_argument('--batches', type=int, default=5, help='turns that each side takes')
     made.add_argument('--warmup', type=int, default=3, help='rounds before the first timed one')
     made.add_argument('--connections', type=int, metavar='K', help='of each worker to each shard')
+    made.add_argument('--durability', choices=['journal', 'memory'], default='memory',
+                      help='what the servers keep on disk; gloo keeps nothing')
     made.add_argument('--server-flag', action='append', default=[], metavar='FLAG',
                       help='one more flag for the servers')
     made.add_argument('--no-gloo', action='store_true', help='time Lockstep alone')
@@ -268,6 +270,7 @@ def _start_shard(bench, options, place, program, index, coordinator):
     command = [program('server/lockstep-server'), '--shard-index', str(index), '--shards', str(options.shards),
                '--workers', str(options.workers), '--optimizer', 'aggregate', '--log-level', 'info',
                '--port-file', os.path.join(bench.folder, f'shard-{index}.address')]
+    command += ['--durability', options.durability, '--data-dir', os.path.join(bench.folder, f'shard-{index}.data')]
     command += place.shard_flags(index) + options.server_flag
     if coordinator:
         command += ['--coordinator', coordinator]

@@ -16,9 +16,6 @@ import wire
 ROOT = os.environ.get('TEST_SRCDIR')
 ROOT = os.path.join(ROOT, os.environ['TEST_WORKSPACE']) if ROOT else os.getcwd()
 MAIN = os.path.join(ROOT, 'deploy', 'train_local', 'main.py')
-# With shards that have a journal.
-DURABLE = ['-c', 'import os, sys; sys.path.insert(0, sys.argv.pop(1)); import commands, main; '
-           'commands.SERVER_HAS_JOURNAL = True; sys.exit(main.main())', os.path.dirname(MAIN)]
 FAKES = os.path.join(ROOT, 'tests', 'deploy', 'fakes')
 
 
@@ -110,11 +107,11 @@ class TrainLocalTest(unittest.TestCase):
         self.assertEqual(self.read('summary.json')['restarts'], 1)
         self.assertIn('worker-1 was killed by SIGKILL; restarting it', output)
 
-    def test_killed_shard_starts_a_new_run_at_the_same_address(self):
+    def test_killed_shard_without_a_journal_starts_a_new_run_at_the_same_address(self):
         for shard in ('shard-0', 'shard-1'):
             with self.subTest(shard):
                 self.out = os.path.join(self.folder, shard)
-                self.start('--rounds', '40')
+                self.start('--rounds', '40', '--durability', 'memory')
                 self.wait_for_round(3)
                 with open(os.path.join(self.out, 'endpoint')) as file:
                     before = file.read()
@@ -132,7 +129,7 @@ class TrainLocalTest(unittest.TestCase):
         for shard in ('shard-0', 'shard-1'):
             with self.subTest(shard):
                 self.out = os.path.join(self.folder, shard)
-                self.start('--rounds', '40', main=DURABLE, FAKE_PATIENCE='1')
+                self.start('--rounds', '40', FAKE_PATIENCE='1')
                 self.wait_for_round(3)
                 names = ['shard-0', 'shard-1', 'worker-0', 'worker-1']
                 before = dict(zip(names, self.pids(*names)))
@@ -159,7 +156,7 @@ class TrainLocalTest(unittest.TestCase):
         return pid if pid != old else None
 
     def test_failed_run_with_a_journal_starts_over_without_it(self):
-        self.start('--rounds', '40', main=DURABLE, FAKE_PATIENCE='1')
+        self.start('--rounds', '40', FAKE_PATIENCE='1')
         self.wait_for_round(3)
         pid = self.pids('shard-1')[0]
         os.unlink(os.path.join(self.out, 'state', 'shard-1', 'memory.json'))

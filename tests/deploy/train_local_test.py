@@ -159,18 +159,15 @@ class CommandsTest(unittest.TestCase):
         given = flags(commands.shard_command(self.options, PROGRAMS, self.folder, 1, 'h:2', 'h:1'))
         self.assertEqual((given['--bind'], given['--coordinator']), ('h:2', 'h:1'))
 
-    def test_journal_is_asked_for_only_if_the_server_has_one(self):
+    def test_shard_has_a_folder_of_its_own_unless_it_keeps_its_memory_only(self):
         def durability(*arguments):
             chosen = options.parse(['--out', '/tmp/x', *arguments])
             return flags(['server'] + commands.durability_flags(chosen, self.folder, 1))
 
-        with unittest.mock.patch.object(commands, 'SERVER_HAS_JOURNAL', False):
-            self.assertEqual(durability(), {})
-        with unittest.mock.patch.object(commands, 'SERVER_HAS_JOURNAL', True):
-            self.assertEqual(durability(), {'--data-dir': '/tmp/x/state/shard-1', '--durability': 'journal',
-                                            '--fsync': 'never'})
-            self.assertEqual(durability('--fsync', 'round')['--fsync'], 'round')
-            self.assertEqual(durability('--durability', 'memory'), {'--durability': 'memory'})
+        self.assertEqual(durability(), {'--data-dir': '/tmp/x/state/shard-1', '--durability': 'journal',
+                                        '--fsync': 'never'})
+        self.assertEqual(durability('--fsync', 'round')['--fsync'], 'round')
+        self.assertEqual(durability('--durability', 'memory'), {'--durability': 'memory'})
 
     def test_only_rank_zero_writes_results(self):
         first = flags(commands.worker_command(self.options, PROGRAMS, self.folder, 0, 'h:1'))

@@ -114,9 +114,9 @@ std::vector<Fault> FaultsOfContent() {
       {"no dtype", kBlock, no_dtype, kInvalid, {"expected dtype float32", "DTYPE_UNSPECIFIED"}},
       {"dtype 77", kNothing, dtype, kInvalid, {"expected dtype float32", "77"}},
       {"wrong checksum", kBlock, checksum, absl::StatusCode::kDataLoss, {"damaged", "0000000000001234"}},
-      {"NaN weight", kNothing, Weight(kNan), kInvalid, {"weight nan", "expected a finite number"}},
-      {"infinite weight", kNothing, Weight(INFINITY), kInvalid, {"weight inf", "expected a finite number"}},
-      {"negative weight", kNothing, Weight(-2), kInvalid, {"weight -2", "not negative"}},
+      {"NaN weight", kNothing, Weight(kNan), kInvalid, {"weight nan", "expected a number from 0 to"}},
+      {"infinite weight", kNothing, Weight(INFINITY), kInvalid, {"weight inf", "expected a number from 0 to"}},
+      {"negative weight", kNothing, Weight(-2), kInvalid, {"weight -2", "expected a number from 0 to"}},
       {"two weights", kBlock, Weight(7), kInvalid, {"gave weight 7", "expected 1 as in its other blocks"}},
       {"empty with weight", kNothing, weighty, kInvalid, {"no payload", "only weight 0"}},
   };

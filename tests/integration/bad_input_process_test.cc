@@ -8,11 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/integration/bad_input.h"
@@ -32,9 +34,12 @@ struct BadFlags {
 
 // Starts a server with `flags`; its exit code, and what it printed.
 std::pair<int, std::string> RunServerWith(const std::vector<std::string>& flags) {
+  const std::string folder = NewFolder("flags");
   std::vector<std::string> argv = {Program("server/lockstep-server")};
+  const auto places = [](const std::string& flag) { return absl::StartsWith(flag, "--d"); };
+  if (std::none_of(flags.begin(), flags.end(), places)) argv.push_back(absl::StrCat("--data-dir=", folder, "/data"));
   argv.insert(argv.end(), flags.begin(), flags.end());
-  const std::string log = NewFolder("flags") + "/log";
+  const std::string log = folder + "/log";
   const int code = Process(std::move(argv), log).Wait();
   std::stringstream text;
   text << std::ifstream(log).rdbuf();
@@ -59,6 +64,10 @@ TEST(FlagsTest, Flags_Wrong_EndWith64AndAMessage) {
       {{"--optimizer=adam", "--beta2=1"}, {"beta2", "1"}},
       {{"--lease=soon"}, {"--lease", "500ms", "soon"}},
       {{"--lease=1ms"}, {"--lease", "500ms", "1ms"}},
+      {{"--lease=inf"}, {"--lease", "1h", "inf"}},
+      {{"--durability=journal"}, {"--data-dir DIR", "--durability memory"}},
+      {{"--durability=disk"}, {"--durability", "disk", "journal"}},
+      {{"--data-dir=/proc/nowhere"}, {"/proc/nowhere"}},
       {{"--block-elements=99999999"}, {"--block-elements"}},
       {{"--connections=0"}, {"--connections", "64"}},
       {{"--log-level=loud"}, {"loud"}},

@@ -57,7 +57,8 @@ class Server {
                                      "--shards=2",
                                      "--workers=1",
                                      "--bind=127.0.0.1:0",
-                                     absl::StrCat("--port-file=", port_file_)};
+                                     absl::StrCat("--port-file=", port_file_),
+                                     absl::StrCat("--data-dir=", folder, "/data-", index)};
     for (const std::string& flag : Flags()) argv.push_back(flag);
     if (!coordinator.empty()) argv.push_back(absl::StrCat("--coordinator=", coordinator));
     process_ = std::make_unique<Process>(std::move(argv), absl::StrCat(folder, "/log-", index));

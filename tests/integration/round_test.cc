@@ -119,7 +119,7 @@ TEST(StragglerTest, Worker_Withholds_IsNamedWithWhatIsMissing) {
 }
 
 TEST(LostShardTest, Shard_RestartsWithoutMemory_RunFailsLoudly) {
-  Cluster cluster({.shards = 2, .workers = 1, .flags = {}});
+  Cluster cluster({.shards = 2, .workers = 1, .flags = {"--durability=memory"}});
   const Tiny tiny;
   Tiny::Values values;
   TrainOptions options{.coordinator = cluster.coordinator(), .name = "w", .rounds = 100};

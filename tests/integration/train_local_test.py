@@ -158,11 +158,23 @@ class StoppedWorkerTest(RunTest):
             self.assert_same_bits(stopped, restarts_at_least=2)
 
 
+class KilledShardTest(RunTest):
+
+    def test_it_comes_back_and_the_run_goes_on_to_the_same_bits(self):
+        for shards in (('shard-0',), ('shard-1',), ('shard-0', 'shard-1', 'worker-0', 'worker-1')):
+            with self.subTest(shards), run('--shards', '2', '--delay-max', '0.05') as disturbed:
+                disturbed.wait_for_version(5)
+                disturbed.kill(*shards)
+                summary = self.assert_same_bits(disturbed, restarts_at_least=len(shards))
+                self.assertEqual(summary['runs'], 1, disturbed.output)
+
+
 class LostShardTest(RunTest):
 
     def test_run_starts_again_with_the_same_bits(self):
         for shard in ('shard-0', 'shard-1'):
-            with self.subTest(shard), run('--shards', '2', '--delay-max', '0.05') as disturbed:
+            with self.subTest(shard), run('--shards', '2', '--delay-max', '0.05', '--durability',
+                                          'memory') as disturbed:
                 disturbed.wait_for_version(5)
                 disturbed.kill(shard)
                 summary = self.assert_same_bits(disturbed, restarts_at_least=1)

@@ -1,6 +1,7 @@
 #include "tests/sim/block_store.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -88,9 +89,10 @@ BlockStore::Inputs BlockStore::TakeInputs(const core::ReduceBlock& reduce) {
   return inputs;
 }
 
-BlockStore::Values BlockStore::Sum(const core::ReduceBlock& reduce, const Inputs& inputs, size_t elements) const {
+std::optional<BlockStore::Values> BlockStore::Sum(const core::ReduceBlock& reduce, const Inputs& inputs,
+                                                  size_t elements) const {
+  if (!AnyWeight(reduce.contributors)) return std::nullopt;
   Values sum(elements, 0.0f);
-  if (!AnyWeight(reduce.contributors)) return sum;
   if (reduce.grouped) {
     std::vector<const float*> groups;
     for (const auto& group : inputs) groups.push_back(group ? group->data() : nullptr);
@@ -105,35 +107,45 @@ BlockStore::Values BlockStore::Sum(const core::ReduceBlock& reduce, const Inputs
 }
 
 void BlockStore::Close(const core::ReduceBlock& reduce, const Inputs& inputs) {
-  Block& block = blocks_[reduce.slot.value()];
-  if (!world_.has(PlantedBug::kForgetsUndo)) {
+  Make(reduce.slot, reduce.round,
+       reduce.round == Round(0) ? inputs.front() : Sum(reduce, inputs, Elements(reduce.slot)));
+}
+
+void BlockStore::Make(Slot slot, Version version, std::optional<Values> values) {
+  Block& block = blocks_[slot.value()];
+  if (!KeepsUndone()) {
     const Round next = block.version ? block.version->next() : Round(0);
-    world_.Expect(!block.tentative, At(reduce.slot, "reduced again before the version was committed or undone"));
-    world_.Expect(reduce.round == next, At(reduce.slot, "a round is skipped or repeated"));
+    world_.Expect(!block.tentative, At(slot, "made again before the version was committed or undone"));
+    world_.Expect(version == next, At(slot, "a round is skipped or repeated"));
   }
-  if (reduce.round == Round(0)) {
-    block.velocity.assign(Elements(reduce.slot), 0.0f);
-    block.parameters = inputs.front().value_or(Values());
+  if (version == Version(0)) {
+    block.velocity.assign(Elements(slot), 0.0f);
+    block.parameters = std::move(values).value_or(Values());
     block.gradient.clear();
     block.before.clear();
   } else {
-    Publish(block, reduce.round, Sum(reduce, inputs, Elements(reduce.slot)));
+    Publish(block, version, std::move(values));
   }
-  block.version = reduce.round;
+  block.version = version;
   block.tentative = true;
 }
 
-void BlockStore::Publish(Block& block, Version version, Values gradient) {
-  Values published(gradient.size());
+bool BlockStore::KeepsUndone() const {
+  return world_.has(PlantedBug::kForgetsUndo) || world_.has(PlantedBug::kReplayForgetsUndo);
+}
+
+void BlockStore::Publish(Block& block, Version version, std::optional<Values> gradient) {
+  block.before = block.parameters;
+  block.gradient.clear();
+  if (!gradient) return;
   const float* state[] = {block.velocity.data()};
-  compute::Publish(StepOf(version), block.parameters, state, absl::MakeSpan(gradient), absl::MakeSpan(published));
-  block.before = std::exchange(block.parameters, std::move(published));
-  block.gradient = std::move(gradient);
+  compute::Publish(StepOf(version), block.before, state, absl::MakeSpan(*gradient), absl::MakeSpan(block.parameters));
+  block.gradient = *std::move(gradient);
   if (world_.has(PlantedBug::kFoldsEarly)) Fold(block, version);
 }
 
 void BlockStore::Fold(Block& block, Version version) {
-  if (version == Version(0)) return;
+  if (block.gradient.empty()) return;
   float* state[] = {block.velocity.data()};
   compute::Fold(StepOf(version), block.gradient, state);
 }
@@ -161,10 +173,40 @@ void BlockStore::Undo(Slot slot) {
   }
 }
 
+std::vector<BlockStore::Values> BlockStore::JournalBlocks(bool nothing) const {
+  std::vector<Values> values;
+  for (size_t s = 0; s < blocks_.size() && !nothing; ++s) {
+    const Block& block = blocks_[s];
+    world_.Expect(block.tentative, At(Slot(s), "a version that is not tentative is journaled"));
+    values.push_back(block.version == Version(0) ? block.parameters : block.gradient);
+  }
+  return values;
+}
+
+void BlockStore::Replay(Version version, bool nothing, const std::vector<Values>& blocks) {
+  for (uint32_t s = 0; s < blocks_.size(); ++s) {
+    std::optional<Values> values;
+    if (!nothing) values = blocks[s];
+    if (nothing && world_.has(PlantedBug::kReplaysNothingAsZero)) values = Values(Elements(Slot(s)), 0.0f);
+    Make(Slot(s), version, std::move(values));
+    if (world_.has(PlantedBug::kReplaysTwice)) Fold(blocks_[s], version);
+  }
+}
+
 const BlockStore::Values& BlockStore::Get(Slot slot, Version version) {
-  world_.Expect(blocks_[slot.value()].version == version || world_.has(PlantedBug::kForgetsUndo),
+  world_.Expect(blocks_[slot.value()].version == version || KeepsUndone(),
                 At(slot, "a version that is not here is sent"));
   return blocks_[slot.value()].parameters;
+}
+
+void BlockStore::CheckBits(Version version) const {
+  for (uint32_t s = 0; s < blocks_.size(); ++s) {
+    const Values& expected = world_.oracle().Parameters(version, shard_, Slot(s));
+    const Values& values = blocks_[s].parameters;
+    const bool same = values.size() == expected.size() &&
+                      std::memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0;
+    world_.Expect(same, At(Slot(s), "wrong bits (G4, G5)"));
+  }
 }
 
 bool BlockStore::AllAt(Version version) const {

@@ -32,6 +32,8 @@ class BlockStore {
 
   BlockStore(World& world, ShardIndex shard, size_t blocks) : world_(world), shard_(shard), blocks_(blocks) {}
 
+  size_t size() const { return blocks_.size(); }
+
   void Keep(Rank rank, Slot slot, Values payload);
   void DropContributions();
 
@@ -45,24 +47,36 @@ class BlockStore {
   void Commit(Version version);
   void Undo(Slot slot);
 
+  // Of the newest version, which is tentative: what a journal must have to make it again; see JournalRecord.
+  std::vector<Values> JournalBlocks(bool nothing) const;
+  // Makes the version again that comes after the newest, tentative, from what the journal has of it.
+  void Replay(Version version, bool nothing, const std::vector<Values>& blocks);
+
   // The block of `version`, which must be the newest here.
   const Values& Get(Slot slot, Version version);
   // Whether all blocks are of `version`.
   bool AllAt(Version version) const;
+  // All blocks have the oracle's bits of `version`.
+  void CheckBits(Version version) const;
 
  private:
   struct Block {
     std::optional<Version> version;  // absent: no values yet
     Values parameters;
     Values before;    // of the version before, while tentative
-    Values gradient;  // not folded into the velocity yet, while tentative
+    Values gradient;  // not folded into the velocity yet, while tentative; empty: the round changed nothing
     Values velocity;
     bool tentative = false;
   };
 
-  Values Sum(const core::ReduceBlock& reduce, const Inputs& inputs, size_t elements) const;
-  void Publish(Block& block, Version version, Values gradient);
+  // Absent: the round changes nothing.
+  std::optional<Values> Sum(const core::ReduceBlock& reduce, const Inputs& inputs, size_t elements) const;
+  // The block of `version` from the parameters (round 0) or the gradient.
+  void Make(Slot slot, Version version, std::optional<Values> values);
+  void Publish(Block& block, Version version, std::optional<Values> gradient);
   void Fold(Block& block, Version version);
+  // A planted bug leaves blocks ahead of what the core takes them for.
+  bool KeepsUndone() const;
   size_t Elements(Slot slot) const { return world_.plan().elements[shard_.value()][slot.value()]; }
   // A message that says where.
   std::string At(Slot slot, const char* message) const;

@@ -17,6 +17,11 @@ void Chaos::Start() {
   StrikeLater(faults.stranger, &Chaos::StartStranger);
   StrikeLater(faults.wrong_model, &Chaos::StartWrongModel);
   StrikeLater(faults.lose_shard, &Chaos::LoseShard);
+  StrikeLater(faults.crash_shard, &Chaos::CrashShard);
+  StrikeLater(faults.crash_coordinator, &Chaos::CrashCoordinator);
+  StrikeLater(faults.crash_all, &Chaos::CrashAll);
+  StrikeLater(faults.partition, &Chaos::Partition);
+  StrikeLater(faults.pause_all, &Chaos::PauseAll);
 }
 
 void Chaos::StrikeLater(absl::Duration interval, void (Chaos::*fault)()) {
@@ -58,12 +63,15 @@ void Chaos::PauseWorker() {
 
 void Chaos::WakeWorker(WorkerProcess& worker) {
   world_.Trace("worker $0 wakes", worker.incarnation());
-  if (worker.alive() && !cluster_.coordinator().fenced(worker.incarnation())) world_.Count(Occurrence::kWakeInTime);
+  if (worker.alive() && !cluster_.directory().fenced.contains(worker.incarnation()))
+    world_.Count(Occurrence::kWakeInTime);
   worker.NoteStopped();
   worker.Wake();
 }
 
-void Chaos::EvictWorker() { cluster_.coordinator().Evict(AnyRank()); }
+void Chaos::EvictWorker() {
+  if (cluster_.coordinator().running()) cluster_.coordinator().Evict(AnyRank());
+}
 
 void Chaos::PauseShard() {
   ShardProcess* shard = cluster_.directory().shards[world_.random().Below(world_.plan().shards())];
@@ -71,9 +79,12 @@ void Chaos::PauseShard() {
   world_.Count(Occurrence::kShardPause);
   world_.Trace("shard $0 is stopped", shard->index());
   shard->Stop();
-  world_.At(world_.now() + world_.random().Skewed(absl::Milliseconds(1), absl::Seconds(2)), [this, shard] {
+  CoordinatorProcess* coordinator = shard->index() == ShardIndex(0) ? &cluster_.coordinator() : nullptr;
+  if (coordinator != nullptr) coordinator->Stop();
+  world_.At(world_.now() + world_.random().Skewed(absl::Milliseconds(1), absl::Seconds(2)), [this, shard, coordinator] {
     world_.Trace("shard $0 wakes", shard->index());
     shard->Wake();
+    if (coordinator != nullptr) coordinator->Wake();
   });
 }
 
@@ -81,15 +92,57 @@ void Chaos::StartStranger() { cluster_.StartWorker(cluster_.NewName(), WorkerKin
 
 // The first definition counts, so that a wrong one is only wrong once there is a right one.
 void Chaos::StartWrongModel() {
-  if (cluster_.coordinator().core().model()) cluster_.StartWorker(cluster_.NewName(), WorkerKind::kWrongModel);
+  const core::CoordinatorMemory& durable = cluster_.coordinator().durable();
+  if (durable.model && durable.generation > Generation(0))
+    cluster_.StartWorker(cluster_.NewName(), WorkerKind::kWrongModel);
 }
 
 void Chaos::LoseShard() {
   ShardProcess* shard = cluster_.directory().shards[world_.random().Below(world_.plan().shards())];
-  if (shard_lost_ || shard == nullptr || shard->finished()) return;
+  if (shard_lost_ || shard == nullptr || !cluster_.LoseShard(shard->index())) return;
   shard_lost_ = true;
   world_.Count(Occurrence::kShardLost);
-  cluster_.RestartShard(shard->index());
+}
+
+void Chaos::CrashShard() {
+  if (world_.plan().shards() < 2) return;
+  cluster_.CrashShard(ShardIndex(static_cast<uint32_t>(world_.random().Between(1, world_.plan().shards() - 1))),
+                      cluster_.DrawCrashKind());
+}
+
+void Chaos::CrashCoordinator() { cluster_.CrashShard(ShardIndex(0), cluster_.DrawCrashKind()); }
+
+void Chaos::CrashAll() {
+  world_.Count(Occurrence::kCrashAll);
+  world_.Trace("everything crashes");
+  cluster_.CrashAll(cluster_.DrawCrashKind());
+}
+
+// As when the virtual machine that all of them run on is suspended: to each, its timers are late.
+void Chaos::PauseAll() {
+  const std::vector<Process*> running = cluster_.Running();
+  world_.Count(Occurrence::kPauseAll);
+  world_.Trace("everything is stopped");
+  for (Process* process : running) process->Stop();
+  world_.At(world_.now() + world_.random().Skewed(absl::Milliseconds(1), 2 * world_.plan().lease), [this, running] {
+    world_.Trace("everything wakes");
+    for (Process* process : running) process->Wake();
+  });
+}
+
+void Chaos::Partition() {
+  const std::vector<Process*> running = cluster_.Running();
+  if (running.empty()) return;
+  const uint64_t a = running[world_.random().Below(running.size())]->place();
+  const uint64_t b = world_.random().Below(world_.plan().shards());
+  if (a == b) return;
+  const absl::Time until = world_.now() + world_.random().Skewed(absl::Milliseconds(20), Plan::kLongestPartition);
+  const bool one_way = world_.random().Chance(400);
+  const bool forth = !one_way || world_.random().Chance(500);
+  world_.Count(one_way ? Occurrence::kPartitionOneWay : Occurrence::kPartition);
+  world_.Trace("places $0 and $1 cannot talk: $2, $3", a, b, forth, !one_way || !forth);
+  if (forth) cluster_.directory().Sever(world_, a, b, until);
+  if (!one_way || !forth) cluster_.directory().Sever(world_, b, a, until);
 }
 
 void Chaos::BreakLink(LinkKind kind, Occurrence occurrence) {

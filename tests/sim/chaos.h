@@ -27,6 +27,11 @@ class Chaos {
   void StartStranger();
   void StartWrongModel();
   void LoseShard();
+  void CrashShard();
+  void CrashCoordinator();
+  void CrashAll();
+  void PauseAll();
+  void Partition();
   void BreakWorkerStream() { BreakLink(LinkKind::kWorkerToCoordinator, Occurrence::kWorkerStreamBreak); }
   void BreakShardStream() { BreakLink(LinkKind::kShardToCoordinator, Occurrence::kShardStreamBreak); }
   void BreakDataStream() { BreakLink(LinkKind::kWorkerToShard, Occurrence::kDataStreamBreak); }

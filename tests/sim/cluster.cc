@@ -7,29 +7,37 @@
 
 namespace lockstep::sim {
 
-Cluster::Cluster(World& world) : world_(world), coordinator_(std::make_unique<CoordinatorProcess>(world, directory_)) {
-  directory_.coordinator = coordinator_.get();
+Cluster::Cluster(World& world) : world_(world) {
   directory_.shards.resize(world.plan().shards(), nullptr);
+  for (uint32_t s = 0; s < world.plan().shards(); ++s) {
+    directory_.journals.push_back(std::make_unique<Journal>(world, world.plan().syncs,
+                                                            [this, s] { CrashShard(ShardIndex(s), DrawCrashKind()); }));
+  }
+  directory_.coordinator_disk = std::make_unique<Disk<core::CoordinatorMemory>>(
+      world, /*syncs=*/true, [this] { directory_.crash_coordinator(); });
+  directory_.crash_coordinator = [this] { CrashShard(ShardIndex(0), DrawCrashKind()); };
+  coordinators_.push_back(std::make_unique<CoordinatorProcess>(world, directory_, 0));
+  directory_.coordinator = coordinators_.back().get();
+  directory_.coordinator->Kill();
 }
 
 // ---- Start ----
 
 void Cluster::Start() {
-  coordinator_->Start();
   Random& random = world_.random();
   std::vector<absl::Duration> shards;
   for (uint32_t s = 0; s < world_.plan().shards(); ++s) {
     shards.push_back(random.Skewed(absl::ZeroDuration(), world_.plan().start));
-    coordinator_->After(shards.back(), [this, s] { StartShard(ShardIndex(s)); });
+    After(shards.back(), [this, s] { StartShard(ShardIndex(s)); });
   }
   const absl::Duration last_shard = *std::max_element(shards.begin(), shards.end());
   for (uint32_t w = 0; w < world_.plan().workers; ++w) {
     const absl::Duration when = random.Skewed(absl::ZeroDuration(), world_.plan().start);
     if (when < last_shard) world_.Count(Occurrence::kWorkerBeforeShard);
     if (when > absl::Seconds(1)) world_.Count(Occurrence::kLateStart);
-    coordinator_->After(when, [this] { StartWorker(NewName(), WorkerKind::kTrains); });
+    After(when, [this] { StartWorker(NewName(), WorkerKind::kTrains); });
   }
-  coordinator_->After(world_.plan().start, [this] { SuperviseLater(); });
+  After(world_.plan().start, [this] { SuperviseLater(); });
   CheckSilenceLater();
 }
 
@@ -43,11 +51,29 @@ WorkerProcess& Cluster::StartWorker(std::string name, WorkerKind kind) {
   return *directory_.workers.back();
 }
 
+void Cluster::StartCoordinator() {
+  coordinators_.push_back(std::make_unique<CoordinatorProcess>(world_, directory_, coordinators_.size()));
+  directory_.coordinator = coordinators_.back().get();
+  directory_.coordinator->Start();
+}
+
 void Cluster::StartShard(ShardIndex index) {
   world_.Trace("shard $0 starts", index);
+  if (index == ShardIndex(0)) StartCoordinator();
+  const bool is_back = directory_.shards[index.value()] != nullptr;
+  if (is_back) {
+    world_.Count(Occurrence::kShardBack);
+    if (directory_.journals[index.value()]->records().empty()) world_.Count(Occurrence::kShardBackBlank);
+  }
   shards_.push_back(std::make_unique<ShardProcess>(world_, directory_, index, Incarnation(1 + shards_.size())));
   directory_.shards[index.value()] = shards_.back().get();
   shards_.back()->Start();
+  if (!is_back || world_.now() >= world_.plan().faults_end) return;
+  if (!world_.random().Chance(world_.plan().faults.crash_again)) return;
+  After(world_.random().Skewed(absl::ZeroDuration(), absl::Seconds(1)), [this, index, shard = shards_.back().get()] {
+    if (directory_.shards[index.value()] != shard || !CrashShard(index, DrawCrashKind())) return;
+    world_.Count(Occurrence::kCrashAgain);
+  });
 }
 
 // ---- Faults ----
@@ -65,12 +91,52 @@ void Cluster::CrashWorker(WorkerProcess& worker) {
   BreakLinks(worker);
 }
 
-void Cluster::RestartShard(ShardIndex index) {
-  world_.Trace("shard $0 loses its memory", index);
-  directory_.shards[index.value()]->Kill();
-  BreakLinks(*directory_.shards[index.value()]);
-  coordinator_->After(world_.random().Skewed(absl::Milliseconds(1), absl::Seconds(2)),
-                      [this, index] { StartShard(index); });
+CrashKind Cluster::DrawCrashKind() {
+  return world_.random().Chance(world_.plan().faults.power_loss) ? CrashKind::kPowerLoss : CrashKind::kKill;
+}
+
+bool Cluster::CrashShard(ShardIndex index, CrashKind kind) {
+  ShardProcess* shard = directory_.shards[index.value()];
+  if (shard == nullptr || !shard->alive() || shard->finished()) return false;
+  world_.Trace("shard $0 crashes, kind $1", index, kind);
+  if (kind == CrashKind::kPowerLoss) world_.Count(Occurrence::kPowerLoss);
+  shard->CountCrash();
+  shard->Kill();
+  BreakLinks(*shard);
+  directory_.journals[index.value()]->Crash(kind);
+  if (index == ShardIndex(0)) {
+    coordinator().CountCrash();
+    coordinator().Kill();
+    BreakLinks(coordinator());
+    directory_.coordinator_disk->Crash(kind);
+  }
+  After(world_.random().Skewed(absl::Milliseconds(1), absl::Seconds(3)), [this, index] { StartShard(index); });
+  return true;
+}
+
+bool Cluster::LoseShard(ShardIndex index) {
+  if (!CrashShard(index, CrashKind::kKill)) return false;
+  world_.Trace("shard $0 loses its disk", index);
+  directory_.journals[index.value()]->Erase();
+  return true;
+}
+
+void Cluster::CrashAll(CrashKind kind) {
+  for (size_t i = 0; i < directory_.workers.size(); ++i) {
+    if (directory_.workers[i]->alive()) CrashWorker(*directory_.workers[i]);
+  }
+  for (uint32_t s = 0; s < world_.plan().shards(); ++s) CrashShard(ShardIndex(s), kind);
+}
+
+std::vector<Process*> Cluster::Running() {
+  std::vector<Process*> running;
+  const auto add = [&](Process* process) {
+    if (process != nullptr && process->running()) running.push_back(process);
+  };
+  add(&coordinator());
+  for (ShardProcess* shard : directory_.shards) add(shard);
+  for (auto& worker : directory_.workers) add(worker.get());
+  return running;
 }
 
 std::vector<WorkerProcess*> Cluster::RunningWorkers() {
@@ -84,7 +150,7 @@ std::vector<WorkerProcess*> Cluster::RunningWorkers() {
 // ---- The supervisor ----
 
 void Cluster::SuperviseLater() {
-  coordinator_->After(world_.random().Between(absl::Milliseconds(50), absl::Milliseconds(500)), [this] {
+  After(world_.random().Between(absl::Milliseconds(50), absl::Milliseconds(500)), [this] {
     Supervise();
     SuperviseLater();
   });
@@ -100,13 +166,13 @@ bool Cluster::Covered(const core::Seat& seat) const {
 
 // Living workers that hold no rank, and may get one.
 uint32_t Cluster::Unseated() const {
-  const auto& seats = coordinator_->core().seats();
+  const auto& seats = directory_.coordinator->core().seats();
   const auto unseated = [&](const auto& worker) {
     const bool seated = std::any_of(seats.begin(), seats.end(), [&](const core::Seat& seat) {
       return seat.state != core::SeatState::kAbsent && seat.incarnation == worker->incarnation();
     });
     return worker->alive() && worker->kind() == WorkerKind::kTrains && !seated &&
-           !coordinator_->fenced(worker->incarnation());
+           !directory_.fenced.contains(worker->incarnation());
   };
   return static_cast<uint32_t>(std::count_if(directory_.workers.begin(), directory_.workers.end(), unseated));
 }
@@ -114,7 +180,7 @@ uint32_t Cluster::Unseated() const {
 void Cluster::Supervise() {
   if (world_.loss_reported()) return;
   uint32_t candidates = Unseated();
-  const auto seats = coordinator_->core().seats();
+  const auto seats = directory_.coordinator->core().seats();
   for (const core::Seat& seat : seats) {
     if (Covered(seat)) continue;
     if (candidates > 0) {
@@ -132,58 +198,90 @@ void Cluster::Check() {
   if (world_.plan().loses_shard()) return;
   uint64_t low = UINT64_MAX;
   uint64_t high = 0;
-  for (const ShardProcess* shard : directory_.shards) {
+  const auto& held = world_.newest_held();
+  for (uint32_t s = 0; s < directory_.shards.size(); ++s) {
+    const ShardProcess* shard = directory_.shards[s];
     if (shard == nullptr) continue;
-    low = std::min(low, shard->core().next_round().value());
-    high = std::max(high, shard->core().next_round().value());
+    const Round safe = directory_.journals[s]->Safe().next();
+    const Round next = shard->alive() ? shard->core().next_round() : safe;
+    low = std::min(low, next.value());
+    high = std::max(high, next.value());
+    if (held && safe <= *held) {
+      world_.Violate(absl::StrCat("version ", held->value(), " is held, but shard ", s, " would come back to round ",
+                                  safe.value(), " (G5)"));
+    }
   }
   if (low == UINT64_MAX) return;
   world_.Expect(high <= low + 1, absl::StrCat("shards are at rounds ", low, " and ", high, ": more than one apart"));
-  const auto& held = world_.newest_held();
   world_.Expect(!held || low > held->value(),
                 absl::StrCat("a shard is at round ", low, ", but version ", held ? held->value() : 0, " is held (G1)"));
 }
 
+void Cluster::CheckDisks() {
+  const Version last = world_.plan().last_version();
+  for (uint32_t s = 0; s < directory_.shards.size(); ++s) {
+    if (directory_.shards[s] != nullptr && directory_.shards[s]->alive())
+      directory_.journals[s]->Crash(DrawCrashKind());
+    const ShardProcess back(world_, directory_, ShardIndex(s), Incarnation());
+    world_.Expect(back.core().next_round() == last.next(),
+                  absl::StrCat("shard ", s, " has lost the last version (G5)"));
+    if (!world_.violation()) back.CheckBits(last);
+  }
+}
+
 void Cluster::CheckSilenceLater() {
-  coordinator_->After(world_.plan().lease / 5, [this] {
+  After(world_.plan().lease / 5, [this] {
     CheckSilence();
     CheckSilenceLater();
   });
 }
 
-// A worker that has been silent for longer than its lease, and the time that the last of its messages may have been
-// under way, is named by the coordinator.
 void Cluster::CheckSilence() {
-  const absl::Duration slack = world_.plan().lease / 5 + absl::Milliseconds(300) + 60 * world_.plan().delay;
-  for (const core::Seat& seat : coordinator_->core().seats()) {
-    if (seat.state != core::SeatState::kJoined && seat.state != core::SeatState::kActive) continue;
-    for (const auto& worker : directory_.workers) {
-      if (worker->incarnation() != seat.incarnation) continue;
-      world_.Expect(world_.now() - worker->silent_since() <= world_.plan().lease + slack,
-                    absl::StrCat("worker '", worker->name(), "' is dead or stopped, and nobody says so (G6)"));
-    }
+  if (coordinator().running()) {
+    for (const core::Seat& seat : coordinator().core().seats()) CheckSeat(seat);
   }
   for (const ShardProcess* shard : directory_.shards) {
     if (shard != nullptr && shard->alive()) CheckMissing(*shard);
   }
 }
 
-// A shard that waits says for whom.
+// A worker that has been silent for longer than its lease, and the time that the last of its messages may have been
+// under way, is named by the coordinator, if it has itself been running for so long.
+void Cluster::CheckSeat(const core::Seat& seat) {
+  if (seat.state != core::SeatState::kJoined && seat.state != core::SeatState::kActive) return;
+  const Plan& plan = world_.plan();
+  const absl::Duration slack = plan.lease / 5 + absl::Milliseconds(300) + 60 * plan.delay + plan.longest_stall();
+  for (const auto& worker : directory_.workers) {
+    if (worker->incarnation() != seat.incarnation) continue;
+    const absl::Time since = std::max(worker->silent_since(), coordinator().running_since());
+    world_.Expect(world_.now() - since <= plan.lease + slack || worker->running(),
+                  absl::StrCat("worker '", worker->name(), "' is dead or stopped, and nobody says so (G6)"));
+  }
+}
+
+// A shard that waits says for whom, or that it waits for its disk.
 void Cluster::CheckMissing(const ShardProcess& shard) {
-  if (!shard.core().serving() || shard.computing()) return;
+  const absl::Time disk = directory_.journals[shard.index().value()]->busy_since();
+  const bool greeted = shard.core().serving() || shard.core().journaling();
+  world_.Expect(!greeted || disk == absl::InfiniteFuture() || shard.core().journaling(),
+                absl::StrCat("shard ", shard.index().value(), " waits for its disk, and does not say so (G6)"));
+  world_.Expect(!shard.core().journaling() || shard.core().journaling_since() <= disk,
+                "a shard waits for its disk for longer than it says (G6)");
+  if (!shard.core().serving() || shard.computing() || shard.core().journaling()) return;
   const std::vector<core::Missing> missing = shard.core().MissingBlocks();
   const bool named = std::any_of(missing.begin(), missing.end(), [](const core::Missing& m) { return m.blocks > 0; });
   world_.Expect(named, absl::StrCat("shard ", shard.index().value(), " waits, but for nobody (G6)"));
 }
 
 bool Cluster::Finished() const {
-  if (coordinator_->core().state() != core::RunState::kDone) return false;
+  if (directory_.coordinator->core().state() != core::RunState::kDone) return false;
   return std::none_of(directory_.workers.begin(), directory_.workers.end(), [](const auto& w) { return w->alive(); }) &&
-         std::all_of(directory_.shards.begin(), directory_.shards.end(), [](const auto* s) { return s->finished(); });
+         std::all_of(directory_.shards.begin(), directory_.shards.end(),
+                     [](const auto* s) { return s != nullptr && s->finished(); });
 }
 
 std::string Cluster::Unfinished() const {
-  const core::CoordinatorCore& core = coordinator_->core();
+  const core::CoordinatorCore& core = directory_.coordinator->core();
   std::string text = absl::StrCat("the run does not end (G6): coordinator state ", core.state(), ", generation ",
                                   core.generation().value(), "; seats");
   for (const core::Seat& seat : core.seats()) absl::StrAppend(&text, " ", seat.state, "/", seat.incarnation.value());
@@ -191,7 +289,8 @@ std::string Cluster::Unfinished() const {
   for (const ShardProcess* shard : directory_.shards) {
     if (shard == nullptr) continue;
     absl::StrAppend(&text, " [generation ", shard->core().generation().value(), " round ",
-                    shard->core().next_round().value(), " serving ", shard->core().serving(), " missing");
+                    shard->core().next_round().value(), " serving ", shard->core().serving(), " journaling ",
+                    shard->core().journaling(), " missing");
     for (const core::Missing& m : shard->core().MissingBlocks())
       absl::StrAppend(&text, " ", m.rank.value(), ":", m.blocks);
     absl::StrAppend(&text, "]");

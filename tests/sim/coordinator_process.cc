@@ -11,17 +11,45 @@
 
 namespace lockstep::sim {
 
-CoordinatorProcess::CoordinatorProcess(World& world, Directory& directory)
-    : Process(world),
+CoordinatorProcess::CoordinatorProcess(World& world, Directory& directory, uint64_t life)
+    : Process(world, kCoordinatorPlace),
       directory_(directory),
-      core_({.run_id = kRunId,
-             .workers = world.plan().workers,
-             .shards = world.plan().shards(),
-             .lease = world.plan().lease},
-            world.now()),
+      life_(life),
+      disk_(*directory.coordinator_disk),
+      core_(Recover()),
+      sealed_(world.plan().shards()),
       shards_(world.plan().shards(), nullptr) {}
 
+core::CoordinatorCore CoordinatorProcess::Recover() {
+  const core::CoordinatorOptions options{.run_id = kRunId,
+                                         .workers = world().plan().workers,
+                                         .shards = world().plan().shards(),
+                                         .lease = world().plan().lease};
+  if (disk_.records().empty()) return {options, world().now()};
+  core::CoordinatorMemory memory = disk_.records().back();
+  if (disk_.safe() > 0) durable_ = disk_.records()[disk_.safe() - 1];
+  if (world().has(PlantedBug::kReusesGeneration) && memory.generation > Generation(0)) {
+    memory.generation = memory.generation.previous();
+  }
+  if (world().has(PlantedBug::kForgetsFenced)) memory.fenced.clear();
+  if (world().has(PlantedBug::kForgetsSeats)) memory.places.clear();
+  const absl::Status status = core::CoordinatorCore::CheckMemory(options, memory);
+  world().Expect(status.ok(), absl::StrCat("a coordinator cannot come back: ", status.message()));
+  return {options, memory, world().now()};
+}
+
 void CoordinatorProcess::Start() {
+  if (life_ > 1) {
+    world().Trace("coordinator comes back, newest generation is $0", core_.generation());
+    world().Count(Occurrence::kCoordinatorBack);
+    if (disk_.records().empty()) world().Count(Occurrence::kCoordinatorBackBlank);
+    if (core_.state() == core::RunState::kDone) world().Count(Occurrence::kCoordinatorBackDone);
+    if (!core_.memory().fenced.empty()) world().Count(Occurrence::kFencedAfterRestart);
+  }
+  if (!disk_.records().empty() && !world().has(PlantedBug::kTrustsUnsynced)) {
+    persisting_ = true;
+    disk_.Sync(*this, [this] { Persisted(); });
+  }
   if (!world().has(PlantedBug::kNeverTicks)) TickLater();
 }
 
@@ -57,6 +85,7 @@ void CoordinatorProcess::CountSeatChange(const core::Seat& before, const core::S
 void CoordinatorProcess::CheckStep(core::RunState before, Generation generation) {
   world().Expect(core_.generation() >= generation, "a generation number goes back");
   if (core_.generation() == generation) return;
+  sealed_.assign(sealed_.size(), std::nullopt);
   world().Trace("coordinator starts generation $0", core_.generation());
   if (before == core::RunState::kSealing) world().Count(Occurrence::kOvertakenSealing);
   if (before == core::RunState::kInstalling) world().Count(Occurrence::kOvertakenInstalling);
@@ -91,12 +120,60 @@ void CoordinatorProcess::Evict(Rank rank) {
   Run(effects);
 }
 
+// What the answers to Seal allow, from outside: the smallest, or the one before if shards have completed the version in
+// different generations.
+void CoordinatorProcess::OnSealed(const core::ShardSealed& event) {
+  if (event.generation == core_.generation()) sealed_[event.shard.value()] = event;
+  const core::RunState before = core_.state();
+  Step(event);
+  if (before != core::RunState::kSealing || core_.state() != core::RunState::kInstalling) return;
+  bool rolls_back = true;
+  for (const auto& answer : sealed_) rolls_back = rolls_back && answer && answer->next > core_.resume();
+  if (rolls_back) world().Count(Occurrence::kCompletedInDifferentGenerations);
+}
+
+void CoordinatorProcess::CountCrash() {
+  world().Count(Occurrence::kCoordinatorCrash);
+  if (persisting_) world().Count(Occurrence::kCoordinatorCrashWhilePersisting);
+  if (!waiting_.empty()) world().Count(Occurrence::kCoordinatorCrashWithEffects);
+  if (core_.state() == core::RunState::kSealing) world().Count(Occurrence::kCoordinatorCrashSealing);
+  if (core_.state() == core::RunState::kInstalling) world().Count(Occurrence::kCoordinatorCrashInstalling);
+}
+
 // ---- Effects ----
 
 void CoordinatorProcess::Run(const core::CoordinatorEffects& effects) {
   for (const core::CoordinatorEffect& effect : effects) {
-    std::visit([this](const auto& e) { Do(e); }, effect);
+    if (std::holds_alternative<core::Persist>(effect)) {
+      waiting_.emplace_back(core_.memory());
+    } else {
+      waiting_.emplace_back(effect);
+    }
   }
+  Flush();
+}
+
+void CoordinatorProcess::Flush() {
+  while (!waiting_.empty() && !persisting_) {
+    auto next = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (auto* effect = std::get_if<core::CoordinatorEffect>(&next)) {
+      std::visit([this](const auto& e) { Do(e); }, *effect);
+      continue;
+    }
+    persisting_ = !world().has(PlantedBug::kActsBeforePersisting);
+    disk_.Append(*this, std::get<core::CoordinatorMemory>(std::move(next)), [this] { Persisted(); });
+  }
+}
+
+void CoordinatorProcess::Persisted() {
+  durable_ = disk_.records()[disk_.safe() - 1];
+  persisting_ = false;
+  Flush();
+}
+
+void CoordinatorProcess::CheckDurable(bool holds, const char* what) {
+  world().Expect(holds, absl::StrCat("the coordinator acts before its disk has ", what));
 }
 
 Link* CoordinatorProcess::WorkerLink(Incarnation incarnation) const {
@@ -111,11 +188,22 @@ WorkerProcess* CoordinatorProcess::Find(Incarnation incarnation) const {
   return nullptr;
 }
 
+void CoordinatorProcess::Do(const core::Persist&) {}  // see Run
+
 void CoordinatorProcess::Do(const core::WelcomeWorker& effect) {
   world().Trace("coordinator welcomes worker $0 as rank $1", effect.incarnation, effect.rank);
-  world().Expect(!fenced(effect.incarnation), "a fenced worker is welcomed");
+  world().Expect(!directory_.fenced.contains(effect.incarnation), "a fenced worker is welcomed");
+  const auto& places = durable_.places;
+  const auto seated = [&](const core::CoordinatorMemory::Place& place) {
+    return place.rank == effect.rank && place.incarnation == effect.incarnation;
+  };
+  CheckDurable(std::any_of(places.begin(), places.end(), seated), "a worker's rank");
+  WorkerProcess* worker = Find(effect.incarnation);
+  if (life_ > 1) {
+    world().Count(worker->session() ? Occurrence::kWorkerOutlivesCoordinator : Occurrence::kSeatedAfterRestart);
+  }
   Link* link = WorkerLink(effect.incarnation);
-  link->Send(End::kClient, [worker = Find(effect.incarnation), effect] { worker->OnWelcome(effect.rank); });
+  link->Send(End::kClient, [worker, effect] { worker->OnWelcome(effect.rank); });
 }
 
 void CoordinatorProcess::CountRefusal(const core::RefuseWorker& effect) {
@@ -129,7 +217,11 @@ void CoordinatorProcess::Do(const core::RefuseWorker& effect) {
   world().Trace("coordinator refuses worker $0 with code $1", effect.incarnation, effect.status.code());
   world().Remark(effect.status.message());
   CountRefusal(effect);
-  if (absl::StrContains(effect.status.message(), "fenced")) fenced_.insert(effect.incarnation);
+  if (absl::StrContains(effect.status.message(), "fenced")) {
+    directory_.fenced.insert(effect.incarnation);
+    CheckDurable(std::find(durable_.fenced.begin(), durable_.fenced.end(), effect.incarnation) != durable_.fenced.end(),
+                 "a worker's fence");
+  }
   Link* link = WorkerLink(effect.incarnation);
   if (link == nullptr) return;
   link->Send(End::kClient, [worker = Find(effect.incarnation), effect] { worker->OnRefused(effect.status); });
@@ -139,6 +231,10 @@ void CoordinatorProcess::Do(const core::RefuseWorker& effect) {
 void CoordinatorProcess::Do(const core::AcknowledgeLeave& effect) {
   world().Trace("coordinator acknowledges that worker $0 leaves", effect.incarnation);
   if (!left_.insert(effect.incarnation).second) world().Count(Occurrence::kLeaveRepeated);
+  const auto holds = [&](const core::CoordinatorMemory::Place& place) {
+    return place.incarnation == effect.incarnation && !place.left;
+  };
+  CheckDurable(std::none_of(durable_.places.begin(), durable_.places.end(), holds), "that a worker has left");
   Link* link = WorkerLink(effect.incarnation);
   link->Send(End::kClient, [worker = Find(effect.incarnation)] { worker->OnLeft(); });
   if (world().random().Chance(world().plan().faults.break_worker_at_leave)) link->Break();
@@ -155,25 +251,26 @@ void CoordinatorProcess::Do(const core::AnnounceGeneration& effect) {
           absl::StrCat("a generation is announced before shard ", shard->index().value(), " has installed it"));
     }
   }
-  CheckRollback(effect.resume);
+  if (!world().has(PlantedBug::kAnnouncesEarly)) {
+    CheckDurable(durable_.generation == effect.generation && durable_.announced == effect.resume,
+                 "where a generation resumes");
+  }
+  if (std::exchange(newest_announced_, effect.generation) != effect.generation) CheckRollback(effect.resume);
   for (Incarnation to : effect.to) {
     if (!announced_.insert({effect.generation, to}).second) world().Count(Occurrence::kAnnouncedAgain);
     Link* link = WorkerLink(to);
+    if (link == nullptr) continue;  // has not found this life of the coordinator yet
     const client::GenerationAnnounced announced{effect.generation, effect.resume, effect.members};
     link->Send(End::kClient, [worker = Find(to), announced] { worker->OnAnnounced(announced); });
   }
 }
 
-// A shard without memory takes the run back. Any living worker that holds a version will say so; when there is none,
-// and no other shard to tell, the run begins anew unnoticed: the one gap that only durable shards can close.
+// A shard without its disk would take the run back: the coordinator knows better, even if nobody is left who has held
+// anything.
 void CoordinatorProcess::CheckRollback(Round resume) {
-  if (!world().plan().loses_shard() || !world().newest_held() || resume > *world().newest_held()) return;
-  const bool told = std::any_of(directory_.workers.begin(), directory_.workers.end(), [&](const auto& worker) {
-    return worker->alive() && !fenced(worker->incarnation()) && worker->held();
-  });
-  if (told) return;
-  world().Count(Occurrence::kShardLossUnseen);
-  world().NoteLossReported();
+  const auto& held = world().newest_held();
+  world().Expect(!held || resume > *held, absl::StrCat("the run goes back to round ", resume.value(),
+                                                       ", but a version was held, and nobody says so"));
 }
 
 void CoordinatorProcess::Do(const core::WelcomeShard&) {}
@@ -196,18 +293,24 @@ void CoordinatorProcess::MaybeBreakShardLink(ShardIndex shard) {
 }
 
 void CoordinatorProcess::Do(const core::SendSeal& effect) {
-  ShardLink(effect.shard)->Send(End::kClient, [this, effect] {
-    directory_.shards[effect.shard.value()]->OnSeal({effect.generation, effect.to});
-  });
+  CheckDurable(durable_.generation == effect.generation, "a generation");
+  const auto& used = directory_.generations;
+  const bool fresh = used.empty() || used.rbegin()->first < effect.generation;
+  const auto [at, is_new] = directory_.generations.try_emplace(effect.generation, life_);
+  world().Expect(fresh || (!is_new && at->second == life_), "a generation number is used twice");
+  Link* link = ShardLink(effect.shard);
+  auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+  link->Send(End::kClient, [shard, effect] { shard->OnSeal({effect.generation, effect.to}); });
   MaybeBreakShardLink(effect.shard);
 }
 
 void CoordinatorProcess::Do(const core::SendInstall& effect) {
   const core::InstallGeneration install{
       .generation = effect.generation, .to = effect.to, .resume = effect.resume, .members = effect.members};
-  ShardLink(effect.shard)->Send(End::kClient, [this, effect, install] {
-    directory_.shards[effect.shard.value()]->OnInstall(install);
-  });
+  CheckDurable(durable_.generation == effect.generation, "a generation");
+  Link* link = ShardLink(effect.shard);
+  auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+  link->Send(End::kClient, [shard, install] { shard->OnInstall(install); });
   MaybeBreakShardLink(effect.shard);
   const bool last = effect.shard.value() + 1 == world().plan().shards();
   if (!world().has(PlantedBug::kAnnouncesEarly) || !last) return;
@@ -219,13 +322,20 @@ void CoordinatorProcess::Do(const core::SendInstall& effect) {
 void CoordinatorProcess::Do(const core::EndRun& effect) {
   world().Trace("coordinator ends the run, state $0", core_.state());
   world().Remark(effect.failure);
-  if (!effect.failure.empty()) {
+  if (effect.failure.empty()) {
+    CheckDurable(durable_.done, "that the run has ended");
+    if (world().random().Chance(world().plan().faults.crash_at_end)) {
+      After(world().random().Skewed(absl::ZeroDuration(), world().plan().delay), directory_.crash_coordinator);
+    }
+  } else {
     const bool expected = world().plan().loses_shard() && absl::StrContains(effect.failure, "lost its memory");
     world().Expect(expected, absl::StrCat("the run fails: ", effect.failure));
     world().NoteLossReported();
   }
   for (uint32_t s = 0; s < shards_.size(); ++s) {
-    if (shards_[s] != nullptr) shards_[s]->Send(End::kClient, [this, s] { directory_.shards[s]->OnFinish(); });
+    if (shards_[s] == nullptr) continue;
+    auto* shard = static_cast<ShardProcess*>(&shards_[s]->process(End::kClient));
+    shards_[s]->Send(End::kClient, [shard] { shard->OnFinish(); });
   }
   for (auto& [incarnation, link] : workers_) {
     link->Send(End::kClient, [worker = Find(incarnation)] { worker->OnRunEnded(); });

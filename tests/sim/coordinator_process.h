@@ -1,11 +1,17 @@
-// The simulated coordinator: the real CoordinatorCore, and streams that bring its events and take its effects away.
+// The simulated coordinator, one life of it: the real CoordinatorCore, streams that bring its events and take its
+// effects away, and a disk that it finds again in its next life.
+//
+//   Step -> effects -> a queue that stands still from a Persist until the disk has what it says
 //
 // What the driver in server/service must do too: answer on the stream that the process opened last. The greeting of an
 // older one may be read later, and must not take its place.
 #ifndef LOCKSTEP_TESTS_SIM_COORDINATOR_PROCESS_H_
 #define LOCKSTEP_TESTS_SIM_COORDINATOR_PROCESS_H_
 
+#include <cstdint>
+#include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 #include <variant>
@@ -22,7 +28,8 @@ class CoordinatorProcess : public Process {
  public:
   static constexpr const char* kRunId = "run";
 
-  CoordinatorProcess(World& world, Directory& directory);
+  // `life`: the first one is 1.
+  CoordinatorProcess(World& world, Directory& directory, uint64_t life);
 
   // Starts to tick.
   void Start();
@@ -33,13 +40,16 @@ class CoordinatorProcess : public Process {
   void OnBeat(const core::WorkerBeats& event) { Step(event); }
   void OnLeave(const core::WorkerLeaves& event) { Step(event); }
   void OnShard(Link& link, const core::ShardArrives& event);
-  void OnSealed(const core::ShardSealed& event) { Step(event); }
+  void OnSealed(const core::ShardSealed& event);
   void OnInstalled(const core::ShardInstalled& event) { Step(event); }
   // The operator's command.
   void Evict(Rank rank);
 
   const core::CoordinatorCore& core() const { return core_; }
-  bool fenced(Incarnation incarnation) const { return fenced_.contains(incarnation); }
+  // What would survive the worst of crashes now.
+  const core::CoordinatorMemory& durable() const { return durable_; }
+  // What has happened to it just now, as it crashes.
+  void CountCrash();
 
  private:
   using Event = std::variant<core::WorkerJoins, core::WorkerDefines, core::WorkerBeats, core::WorkerLeaves,
@@ -47,7 +57,12 @@ class CoordinatorProcess : public Process {
 
   void Step(const Event& event);
   void CountSeatChange(const core::Seat& before, const core::Seat& after);
+  core::CoordinatorCore Recover();
   void Run(const core::CoordinatorEffects& effects);
+  // Does what is in the queue, up to the next thing that the disk must have first.
+  void Flush();
+  void Persisted();
+  void Do(const core::Persist& effect);
   void Do(const core::WelcomeWorker& effect);
   void Do(const core::RefuseWorker& effect);
   void Do(const core::AcknowledgeLeave& effect);
@@ -66,16 +81,24 @@ class CoordinatorProcess : public Process {
   void CheckStep(core::RunState before, Generation generation);
   bool IsNewest(Link& link, Link*& newest);
   void CheckRollback(Round resume);
+  void CheckDurable(bool holds, const char* what);
   void MaybeBreakShardLink(ShardIndex shard);
   void TickLater();
 
   Directory& directory_;
+  const uint64_t life_;
+  Disk<core::CoordinatorMemory>& disk_;
+  core::CoordinatorMemory durable_;
   core::CoordinatorCore core_;
+  // Effects, and the memory that a Persist is about, in order.
+  std::deque<std::variant<core::CoordinatorEffect, core::CoordinatorMemory>> waiting_;
+  bool persisting_ = false;
+  std::vector<std::optional<core::ShardSealed>> sealed_;  // by shard, of the newest generation
   std::map<Incarnation, Link*> workers_;
   std::vector<Link*> shards_;
-  std::set<Incarnation> fenced_;
   std::set<Incarnation> left_;
   std::set<std::pair<Generation, Incarnation>> announced_;
+  Generation newest_announced_;
 };
 
 }  // namespace lockstep::sim

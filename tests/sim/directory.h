@@ -1,10 +1,17 @@
-// Who is where: how the simulated processes find each other, and how they open streams.
+// Who is where: how the simulated processes find each other and their disks, and how they open streams.
 #ifndef LOCKSTEP_TESTS_SIM_DIRECTORY_H_
 #define LOCKSTEP_TESTS_SIM_DIRECTORY_H_
 
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
+#include "server/core/coordinator.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/journal.h"
 #include "tests/sim/link.h"
 #include "tests/sim/world.h"
 
@@ -14,25 +21,42 @@ class CoordinatorProcess;
 class ShardProcess;
 class WorkerProcess;
 
+// Where processes run. The coordinator lives in shard 0's process.
+inline uint64_t PlaceOf(ShardIndex shard) { return shard.value(); }
+inline constexpr uint64_t kCoordinatorPlace = 0;
+inline uint64_t PlaceOfWorker(size_t number) { return 1000 + number; }
+
 // Nothing is freed before the run's end, so that a late message always finds its receiver, even if dead.
-struct Directory {
+class Directory {
+ public:
   std::vector<std::unique_ptr<Link>> links;
-  CoordinatorProcess* coordinator = nullptr;
-  std::vector<ShardProcess*> shards;  // by index; null: not started yet
+  CoordinatorProcess* coordinator = nullptr;  // its newest life; before the first one, a dead one
+  std::vector<ShardProcess*> shards;          // by index, newest lives; null: not started yet
   std::vector<std::unique_ptr<WorkerProcess>> workers;
 
-  Link& Open(World& world, LinkKind kind, bool reopened, Process& client, Process& server) {
-    links.push_back(std::make_unique<Link>(world, kind, links.size(), reopened, client, server));
-    Link& link = *links.back();
-    if (world.now() < world.plan().faults_end && world.random().Chance(world.plan().faults.flap)) {
-      const absl::Duration soon = world.random().Skewed(absl::ZeroDuration(), 2 * world.plan().delay);
-      world.At(world.now() + soon, [&world, &link] {
-        world.Count(Occurrence::kFlap);
-        link.Break();
-      });
-    }
-    return link;
-  }
+  std::function<void()> crash_coordinator;  // shard 0's process, at a bad moment
+
+  // ---- What outlives the processes ----
+  std::vector<std::unique_ptr<Journal>> journals;  // by shard
+  std::unique_ptr<Disk<core::CoordinatorMemory>> coordinator_disk;
+
+  // ---- What checks must know of all lives of the coordinator ----
+  std::set<Incarnation> fenced;                // workers that were told so
+  std::map<Generation, uint64_t> generations;  // that shards were told to seal for, and by which life
+
+  Link& Open(World& world, LinkKind kind, bool reopened, Process& client, Process& server);
+  // Nothing that runs at place `from` reaches place `to` before `until`.
+  void Sever(World& world, uint64_t from, uint64_t to, absl::Time until);
+
+ private:
+  struct Partition {
+    uint64_t from;
+    uint64_t to;
+    absl::Time until;
+  };
+  static void Apply(World& world, const Partition& partition, Link& link);
+
+  std::vector<Partition> partitions_;
 };
 
 }  // namespace lockstep::sim

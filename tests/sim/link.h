@@ -1,6 +1,7 @@
 // One stream between two processes: both directions keep their order, and each message takes its own time.
 //
-// A break loses what is on its way, but for a prefix that was already beyond the break: that still arrives. Each end
+// A break loses what is on its way, but for a prefix that was already beyond the break: that still arrives. A partition
+// holds up what is on its way, in one direction or both, until it heals or somebody's keepalive gives up. Each end
 // learns of the break some time after the last message that it gets, so that a client may have opened a new stream long
 // before the server has read the last of the old one.
 #ifndef LOCKSTEP_TESTS_SIM_LINK_H_
@@ -38,6 +39,10 @@ class Link {
   // That end takes no further message before so much time has passed.
   void Hold(End at, absl::Duration time);
 
+  // The network lets nothing through to that end for a while.
+  void Stall(End to, absl::Time until);
+  // Something is held up.
+  bool stalled() const;
   // The network fails.
   void Break();
   // One end ends the stream properly: what it has sent arrives.
@@ -52,6 +57,8 @@ class Link {
     Process* receiver;
     std::deque<Item> items;
     bool pumping = false;
+    uint64_t pump = 0;  // number of the planned one
+    absl::Time stalled_until = absl::InfinitePast();
     absl::Time last_ready = absl::InfinitePast();
     absl::Time busy_until = absl::InfinitePast();
     std::function<void()> closed = [] {};
@@ -60,9 +67,12 @@ class Link {
   Direction& direction(End end) { return directions_[static_cast<size_t>(end)]; }
   const Direction& direction(End end) const { return directions_[static_cast<size_t>(end)]; }
   void Push(End to, absl::Duration delay, std::function<void()> deliver);
-  void PushClosed(End at);
+  void PushClosed(End at, absl::Duration most);
+  absl::Time Ready(const Direction& d) const;
+  // What is held up in that direction is lost.
+  void Drop(Direction& d);
   void PumpLater(End to);
-  void Pump(End to);
+  void Pump(End to, uint64_t number);
   absl::Duration DrawDelay();
 
   World& world_;

@@ -15,10 +15,10 @@ void Add(std::optional<std::vector<float>>& sum, const std::vector<float>& value
   for (size_t i = 0; i < values.size(); ++i) (*sum)[i] += values[i];
 }
 
-// The weighted mean of all ranks' blocks: groups of eight in rank order, then the groups in order. No weight at all:
-// zeros.
-std::vector<float> MeanGradient(const Plan& plan, Round round, ShardIndex shard, Slot slot,
-                                const std::vector<float>& parameters) {
+// The weighted mean of all ranks' blocks: groups of eight in rank order, then the groups in order. Absent: no weight at
+// all, the round changes nothing.
+std::optional<std::vector<float>> MeanGradient(const Plan& plan, Round round, ShardIndex shard, Slot slot,
+                                               const std::vector<float>& parameters) {
   std::optional<std::vector<float>> sum;
   float total = 0;
   for (uint32_t first = 0; first < plan.workers; first += 8) {
@@ -33,9 +33,9 @@ std::vector<float> MeanGradient(const Plan& plan, Round round, ShardIndex shard,
     }
     if (group) Add(sum, *group);
   }
-  if (!sum) return std::vector<float>(parameters.size(), 0.0f);
+  if (!sum) return std::nullopt;
   for (float& value : *sum) value /= total;
-  return *sum;
+  return sum;
 }
 
 }  // namespace
@@ -49,9 +49,10 @@ Oracle::Oracle(const Plan& plan) : first_{Rank(0)} {
       std::vector<float> velocity(parameters.size(), 0.0f);
       versions_[0][s].push_back(parameters);
       for (uint64_t round = 1; round <= plan.rounds; ++round) {
-        const std::vector<float> gradient = MeanGradient(plan, Round(round), ShardIndex(s), Slot(b), parameters);
-        for (size_t i = 0; i < parameters.size(); ++i) {
-          velocity[i] = kMomentum * velocity[i] + gradient[i];
+        const std::optional<std::vector<float>> gradient =
+            MeanGradient(plan, Round(round), ShardIndex(s), Slot(b), parameters);
+        for (size_t i = 0; gradient && i < parameters.size(); ++i) {
+          velocity[i] = kMomentum * velocity[i] + (*gradient)[i];
           parameters[i] -= kLearningRate * velocity[i];
         }
         versions_[round][s].push_back(parameters);

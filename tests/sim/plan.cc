@@ -32,12 +32,14 @@ void DrawPace(Random& random, Plan& plan) {
   plan.slow_worker = DrawChance(random, 400);
   plan.reduce = random.Skewed(absl::Microseconds(50), absl::Milliseconds(50));
   plan.delay = random.Skewed(absl::Microseconds(100), absl::Milliseconds(20));
+  plan.disk = random.Skewed(absl::Microseconds(20), absl::Milliseconds(30));
+  plan.syncs = random.Chance(500);
   plan.start = random.Skewed(absl::Milliseconds(1), absl::Seconds(3));
   plan.faults_end = absl::UnixEpoch() + plan.start + random.Skewed(absl::Seconds(1), absl::Seconds(25));
   plan.deadline = plan.faults_end + absl::Minutes(5);
 }
 
-FaultPlan DrawFaults(Random& random) {
+FaultPlan DrawFaults(Random& random, const Plan& plan) {
   const absl::Duration often = absl::Milliseconds(150);
   const absl::Duration seldom = absl::Seconds(6);
   FaultPlan faults;
@@ -51,6 +53,11 @@ FaultPlan DrawFaults(Random& random) {
   faults.stranger = DrawInterval(random, often, seldom, 100);
   faults.wrong_model = DrawInterval(random, often, seldom, 150);
   faults.lose_shard = DrawInterval(random, often, seldom, 40);
+  faults.crash_shard = DrawInterval(random, often, seldom, 350);
+  faults.crash_coordinator = DrawInterval(random, often, seldom, 250);
+  faults.crash_all = DrawInterval(random, 4 * often, 2 * seldom, 200);
+  faults.partition = DrawInterval(random, often, seldom, 350);
+  faults.pause_all = DrawInterval(random, often, 2 * seldom, 150);
   faults.break_shard_in_change = DrawChance(random, 200);
   faults.flap = DrawChance(random, 200);
   faults.break_worker_at_leave = DrawChance(random, 200);
@@ -59,6 +66,11 @@ FaultPlan DrawFaults(Random& random) {
   faults.delay_spike = DrawChance(random, 50);
   faults.other_name = DrawChance(random, 500);
   faults.replace_paused = DrawChance(random, 900);
+  faults.slow_disk = random.Chance(300) ? static_cast<uint32_t>(random.Between(1, 100)) : 0;
+  faults.crash_in_write = random.Chance(300) ? static_cast<uint32_t>(random.Between(1, 300)) : 0;
+  faults.crash_again = random.Chance(300) ? static_cast<uint32_t>(random.Between(1, 700)) : 0;
+  faults.crash_at_end = DrawChance(random, 500);
+  faults.power_loss = plan.syncs ? DrawChance(random, 900) : 0;
   return faults;
 }
 
@@ -70,7 +82,7 @@ Plan DrawPlan(uint64_t seed) {
   plan.seed = seed;
   DrawCluster(random, plan);
   DrawPace(random, plan);
-  plan.faults = DrawFaults(random);
+  plan.faults = DrawFaults(random, plan);
   return plan;
 }
 

@@ -27,6 +27,22 @@ enum class PlantedBug {
   kForgetsToResend,    // a worker sends each contribution once, whatever happens to it
   kAnnouncesEarly,     // workers learn a generation before every shard has installed it
   kNeverTicks,         // the coordinator is never told that time passes
+
+  // ---- Of what must outlive a process ----
+  kSkipsJournal,          // a shard says that its journal has what it never gets
+  kCompletesEarly,        // a shard takes a record for safe while it is being written
+  kReplayForgetsUndo,     // a shard that comes back keeps a version that an install had undone
+  kReplaysTwice,          // a shard that comes back folds each gradient twice
+  kReplayCommits,         // a shard that comes back takes its newest version for committed
+  kReplayLosesTail,       // a shard that comes back leaves out the newest record
+  kReplaysNothingAsZero,  // a shard that comes back takes a round that changed nothing for a gradient of zeros
+  kForgetsSync,           // a shard that comes back speaks of records that are not synced
+  kTrustsUnsynced,        // a coordinator that comes back acts on a file that is not synced
+  kServesAtOnce,          // a shard that comes back goes on in its old generation without an install
+  kActsBeforePersisting,  // the coordinator's effects do not wait for its disk
+  kReusesGeneration,      // a coordinator that comes back begins the newest generation once more
+  kForgetsFenced,         // a coordinator that comes back does not know whom it has fenced
+  kForgetsSeats,          // a coordinator that comes back does not know who holds which rank
 };
 
 // How often each kind of fault strikes; InfiniteDuration: never.
@@ -40,7 +56,12 @@ struct FaultPlan {
   absl::Duration pause_shard;
   absl::Duration stranger;     // a worker of another run joins
   absl::Duration wrong_model;  // a worker with another model joins
-  absl::Duration lose_shard;   // once: a shard restarts without its memory
+  absl::Duration lose_shard;   // once: a shard restarts without its disk
+  absl::Duration crash_shard;  // one that does not host the coordinator
+  absl::Duration crash_coordinator;
+  absl::Duration crash_all;  // all processes at once, workers included
+  absl::Duration partition;  // two places cannot talk, in one direction or both
+  absl::Duration pause_all;  // all processes stand still
 
   // The rest strike by chance, so many times in a thousand.
   uint32_t break_shard_in_change = 0;  // a shard's stream breaks while a Seal or Install is on its way
@@ -51,6 +72,11 @@ struct FaultPlan {
   uint32_t delay_spike = 0;            // a message is held up
   uint32_t other_name = 0;             // a replacement comes under a new name
   uint32_t replace_paused = 0;         // a paused worker is replaced
+  uint32_t slow_disk = 0;              // a write takes seconds
+  uint32_t crash_in_write = 0;         // a shard, or the coordinator's, dies while it writes or soon after
+  uint32_t crash_at_end = 0;           // the coordinator dies while it tells that the run has ended
+  uint32_t crash_again = 0;            // a shard that has come back dies again soon
+  uint32_t power_loss = 0;             // of a plan whose disks sync: a crash is a power loss, not a kill
 };
 
 struct Plan {
@@ -66,6 +92,8 @@ struct Plan {
   uint32_t slow_worker = 0;  // chance in a thousand that a worker is ten times slower
   absl::Duration reduce;     // of a shard, per block
   absl::Duration delay;      // of a message
+  absl::Duration disk;       // of a write
+  bool syncs = false;        // shards sync their journals, and so survive a power loss
   absl::Duration start;      // processes start at any time up to this
   FaultPlan faults;
   absl::Time faults_end;
@@ -73,6 +101,11 @@ struct Plan {
 
   uint32_t shards() const { return static_cast<uint32_t>(elements.size()); }
   Version last_version() const { return Version(rounds); }
+  // The longest that a message may be held up by the network.
+  absl::Duration longest_stall() const {
+    return faults.partition == absl::InfiniteDuration() ? absl::ZeroDuration() : kLongestPartition;
+  }
+  static constexpr absl::Duration kLongestPartition = absl::Seconds(4);
   bool loses_shard() const { return faults.lose_shard != absl::InfiniteDuration(); }
 };
 

@@ -20,6 +20,7 @@ void Process::Wake() {
   if (!stopped_ || !alive_) return;
   stopped_ = false;
   silent_since_ = absl::InfiniteFuture();
+  running_since_ = world_.now();
   while (!backlog_.empty() && !stopped_) {
     auto what = std::move(backlog_.front());
     backlog_.pop_front();

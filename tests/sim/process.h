@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_TESTS_SIM_PROCESS_H_
 #define LOCKSTEP_TESTS_SIM_PROCESS_H_
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 
@@ -13,15 +14,21 @@ namespace lockstep::sim {
 
 class Process {
  public:
-  explicit Process(World& world) : world_(world) {}
+  // `place`: where it runs; processes of one place share a network and a fate.
+  Process(World& world, uint64_t place) : world_(world), place_(place), running_since_(world.now()) {}
   virtual ~Process() = default;
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
   bool alive() const { return alive_; }
   bool stopped() const { return stopped_; }
+  bool running() const { return alive_ && !stopped_; }
+  uint64_t place() const { return place_; }
   // Since when it has done nothing, because it is dead or stopped; InfiniteFuture: it runs.
   absl::Time silent_since() const { return silent_since_; }
+
+  // Since when it runs, if it does: its start, or when it was woken last.
+  absl::Time running_since() const { return running_since_; }
 
   void Kill();
   void Stop();
@@ -37,6 +44,8 @@ class Process {
 
  private:
   World& world_;
+  const uint64_t place_;
+  absl::Time running_since_;
   bool alive_ = true;
   bool stopped_ = false;
   absl::Time silent_since_ = absl::InfiniteFuture();

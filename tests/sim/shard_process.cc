@@ -11,24 +11,132 @@
 namespace lockstep::sim {
 
 ShardProcess::ShardProcess(World& world, Directory& directory, ShardIndex index, Incarnation incarnation)
-    : Process(world),
+    : Process(world, PlaceOf(index)),
       directory_(directory),
       index_(index),
-      core_(incarnation),
-      store_(world, index, world.plan().elements[index.value()].size()) {}
+      incarnation_(incarnation),
+      journal_(*directory.journals[index.value()]),
+      store_(world, index, world.plan().elements[index.value()].size()),
+      core_(Recover()) {
+  const ShardProcess* before = directory.shards[index.value()];
+  if (before != nullptr) members_ = before->members_;
+}
 
 void ShardProcess::Start() {
   if (world().plan().elements[index_.value()].empty()) world().Count(Occurrence::kShardWithoutBlocks);
-  OpenCoordinatorLink();
+  if (back_tentative_) world().Count(Occurrence::kShardBackTentative);
+  if (replayed_nothing_) world().Count(Occurrence::kReplayedNothing);
+  if (replayed_undo_) world().Count(Occurrence::kReplayedUndo);
+  if (recovered_ && world().has(PlantedBug::kServesAtOnce)) ServeAtOnce();
+  if (!recovered_ || world().has(PlantedBug::kForgetsSync)) return OpenCoordinatorLink();
+  journal_.Sync(*this, [this] { OpenCoordinatorLink(); });
+}
+
+// ---- The journal ----
+
+core::ShardCore ShardProcess::Recover() {
+  size_t records = journal_.records().size();
+  if (records > 0 && world().has(PlantedBug::kReplayLosesTail)) --records;
+  core::ShardMemory memory;
+  for (size_t i = 0; i < records; ++i) Replay(journal_.records()[i], memory);
+  recovered_ = records > 0;
+  if (!recovered_) return core::ShardCore(incarnation_, core::Durability::kJournal);
+  world().Trace("shard $0 comes back to generation $1, round $2, tentative: $3", index_, memory.installed(),
+                memory.next(), memory.tentative());
+  back_tentative_ = memory.tentative();
+  if (back_tentative_ && world().has(PlantedBug::kReplayCommits)) store_.Commit(memory.next().previous());
+  return core::ShardCore(incarnation_, memory, static_cast<uint32_t>(store_.size()));
+}
+
+void ShardProcess::Replay(const JournalRecord& record, core::ShardMemory& memory) {
+  const Round before = memory.next();
+  const bool tentative = memory.tentative();
+  const bool valid = std::visit([&](const auto& what) { return memory.Add(what); }, record.what);
+  world().Expect(valid, "a shard that comes back finds a record that no shard writes here (G5)");
+  const bool undone = memory.next() < before;
+  if (tentative && !undone) store_.Commit(before.previous());
+  if (const auto* round = std::get_if<core::JournalRound>(&record.what)) {
+    replayed_nothing_ |= round->nothing;
+    store_.Replay(round->version, round->nothing, record.blocks);
+  }
+  if (!undone) return;
+  replayed_undo_ = true;
+  for (uint32_t s = 0; s < store_.size() && !world().has(PlantedBug::kReplayForgetsUndo); ++s) store_.Undo(Slot(s));
+}
+
+// What rule a forbids: the shard goes on as if it had never been away.
+void ShardProcess::ServeAtOnce() {
+  const Generation generation = core_.generation();
+  const Round next = core_.next_round();
+  if (members_.empty() || generation < Generation(2)) return;
+  core::ShardMemory memory;
+  const Round first = next == Round(0) ? next : next.previous();
+  if (core_.tentative()) store_.Commit(first);
+  memory.Add(core::JournalInstall{generation.previous(), first});
+  if (first < next) {
+    memory.Add(core::JournalRound{
+        .generation = generation.previous(), .version = first, .nothing = false, .participants = core_.participants()});
+  }
+  core_ = core::ShardCore(incarnation_, memory, static_cast<uint32_t>(store_.size()));
+  core::ShardEffects ignored;
+  core_.Step(core::SealShard{generation, incarnation_}, world().now(), ignored);
+  core_.Step(core::InstallGeneration{.generation = generation,
+                                     .to = incarnation_,
+                                     .resume = next,
+                                     .members = members_,
+                                     .blocks = static_cast<uint32_t>(store_.size())},
+             world().now(), ignored);
+  core_.Step(core::InstallJournaled{generation}, world().now(), ignored);
+}
+
+template <class Event>
+void ShardProcess::Write(JournalRecord record, const Event& journaled) {
+  const bool skips = world().has(PlantedBug::kSkipsJournal);
+  const bool early = skips || world().has(PlantedBug::kCompletesEarly);
+  if (early) After(absl::Microseconds(1), [this, journaled] { Step(journaled); });
+  if (skips) return;
+  journal_.Append(*this, std::move(record), [this, early, journaled] {
+    if (!early) Step(journaled);
+  });
+}
+
+void ShardProcess::Do(const core::JournalRound& effect, Link*) {
+  world().Trace("shard $0 journals round $1 of generation $2", index_, effect.version, effect.generation);
+  installing_ = false;
+  Write({effect, store_.JournalBlocks(effect.nothing)}, core::RoundJournaled{effect.generation, effect.version});
+}
+
+void ShardProcess::Do(const core::JournalInstall& effect, Link*) {
+  world().Trace("shard $0 journals generation $1, next is round $2", index_, effect.generation, effect.resume);
+  installing_ = true;
+  Write({effect, {}}, core::InstallJournaled{effect.generation});
+}
+
+void ShardProcess::CountCrash() const {
+  World& world = const_cast<ShardProcess*>(this)->world();
+  world.Count(Occurrence::kShardCrash);
+  if (computing_ > 0) world.Count(Occurrence::kCrashWhileReducing);
+  if (sealed_not_installed_) world.Count(Occurrence::kCrashWhileSealed);
+  if (core_.journaling())
+    world.Count(installing_ ? Occurrence::kCrashWhileInstalling : Occurrence::kCrashWhileJournaling);
+}
+
+// Rule a: a restarted shard serves nothing before an install that is meant for this life of it.
+void ShardProcess::CheckMayServe() {
+  world().Expect(installed_ && core_.generation() > Generation(0),
+                 absl::StrCat("shard ", index_.value(), " serves before this life of it has been given a generation"));
 }
 
 void ShardProcess::OpenCoordinatorLink() {
+  const auto again = [this] {
+    After(world().random().Skewed(absl::Milliseconds(1), absl::Milliseconds(200)), [this] { OpenCoordinatorLink(); });
+  };
   CoordinatorProcess& coordinator = *directory_.coordinator;
+  if (!coordinator.alive()) return again();
   Link& link = directory_.Open(world(), LinkKind::kShardToCoordinator, coordinator_ != nullptr, *this, coordinator);
   coordinator_ = &link;
-  link.WhenClosed(End::kClient, [this] {
-    if (finished_) return;
-    After(world().random().Skewed(absl::Milliseconds(1), absl::Milliseconds(200)), [this] { OpenCoordinatorLink(); });
+  link.WhenClosed(End::kClient, [this, again] {
+    if (!finished_) again();
   });
   const core::ShardArrives hello{.shard = index_,
                                  .incarnation = core_.incarnation(),
@@ -65,13 +173,25 @@ void ShardProcess::CountIgnored(uint64_t duplicates, uint64_t stale) {
 void ShardProcess::OnSeal(const core::SealShard& event) {
   world().Trace("shard $0 is told to seal for generation $1, $2 reductions under way", index_, event.generation,
                 computing_);
-  const bool news = event.to == core_.incarnation() && event.generation > core_.generation();
+  if (event.to != incarnation_) world().Count(Occurrence::kSealOfOtherLife);
+  const bool news = event.to == incarnation_ && event.generation > core_.generation();
   if (news && computing_ > 0) world().Count(Occurrence::kSealWhileReducing);
+  sealed_not_installed_ |= news;
   Step(event);
 }
 
 void ShardProcess::OnInstall(core::InstallGeneration event) {
-  event.blocks = static_cast<uint32_t>(world().plan().elements[index_.value()].size());
+  event.blocks = static_cast<uint32_t>(store_.size());
+  if (event.to != incarnation_) {
+    world().Count(Occurrence::kSealOfOtherLife);
+  } else {
+    installed_ = true;
+    members_ = event.members;
+    const auto& held = world().newest_held();
+    world().Expect(!held || event.resume > *held || world().plan().loses_shard(),
+                   absl::StrCat("a generation resumes at round ", event.resume.value(), ", but version ",
+                                held ? held->value() : 0, " was held (G5)"));
+  }
   Step(event);
 }
 
@@ -89,6 +209,7 @@ void ShardProcess::OnAttach(Link& link, const core::AttachWorker& event) {
   const auto& seats = directory_.coordinator->core().seats();
   if (seats[event.who.rank.value()].incarnation != event.who.incarnation) world().Count(Occurrence::kDeadFrame);
   const bool current = event.generation == core_.generation() && core_.serving();
+  if (recovered_ && !installed_) world().Count(Occurrence::kStaleAtRestarted);
   if (current && newest != nullptr && newest->number() > link.number()) {
     world().Count(Occurrence::kLateAttach);
     return;
@@ -150,6 +271,7 @@ void ShardProcess::Run(const core::ShardEffects& effects, Link* from) {
 }
 
 void ShardProcess::Do(const core::KeepPayload& effect, Link*) {
+  CheckMayServe();
   const core::ContributeBlock& event = arrived_.event;
   world().Expect(event.generation == core_.generation() && event.round == core_.next_round(),
                  absl::StrCat("a contribution of generation ", event.generation.value(), " to round ",
@@ -194,6 +316,7 @@ void ShardProcess::CheckContributors(const core::ReduceBlock& reduce) {
 void ShardProcess::Do(const core::ReduceBlock& effect, Link*) {
   world().Trace("shard $0 reduces block $1 of round $2 in generation $3", index_, effect.slot, effect.round,
                 core_.generation());
+  CheckMayServe();
   world().Expect(reduced_.insert({core_.generation(), effect.round, effect.slot}).second,
                  "a block is reduced twice in one generation");
   CheckContributors(effect);
@@ -211,7 +334,7 @@ Link* ShardProcess::Attached(const core::Destination& to) const {
 }
 
 void ShardProcess::Do(const core::SendBlock& effect, Link* from) {
-  world().Expect(core_.generation() > Generation(0), "a shard serves before it has been given a generation");
+  CheckMayServe();
   if (from != nullptr && from->reopened()) world().Count(Occurrence::kReconnectReplay);
   const std::vector<float>& values = store_.Get(effect.slot, effect.version);
   const client::ParametersArrived event{index_, effect.generation, effect.version, effect.slot};
@@ -226,9 +349,14 @@ void ShardProcess::Do(const core::SendBlock& effect, Link* from) {
 
 void ShardProcess::Do(const core::SendComplete& effect, Link*) {
   world().Trace("shard $0 says that version $1 is complete", index_, effect.version);
-  world().Expect(core_.generation() > Generation(0), "a shard serves before it has been given a generation");
-  world().Expect(store_.AllAt(effect.version) || world().has(PlantedBug::kForgetsUndo),
+  CheckMayServe();
+  world().Expect(store_.AllAt(effect.version) || world().has(PlantedBug::kForgetsUndo) ||
+                     world().has(PlantedBug::kReplayForgetsUndo),
                  "a version is called complete before all blocks are closed");
+  world().Expect(journal_.Safe().next() > effect.version,
+                 absl::StrCat("shard ", index_.value(), " calls version ", effect.version.value(),
+                              " complete before its journal has it (G5)"));
+  if (recovered_ && installed_) world().Count(Occurrence::kServesAfterRestart);
   world().Expect(effect.participants == world().oracle().Participants(effect.version),
                  absl::StrCat("shard ", index_.value(), " names the wrong participants of version ",
                               effect.version.value(), " (G2)"));
@@ -244,12 +372,14 @@ void ShardProcess::Do(const core::SendComplete& effect, Link*) {
 
 void ShardProcess::Do(const core::CommitVersion& effect, Link*) {
   world().Trace("shard $0 commits version $1", index_, effect.version);
+  if (std::exchange(back_tentative_, false)) world().Count(Occurrence::kCommitAfterRestart);
   store_.Commit(effect.version);
 }
 
 void ShardProcess::Do(const core::UndoBlocks& effect, Link*) {
   const bool version = core_.next_round() < next_before_;
   world().Trace("shard $0 undoes $1 blocks, next is round $2", index_, effect.slots.size(), core_.next_round());
+  if (version && std::exchange(back_tentative_, false)) world().Count(Occurrence::kUndoAfterRestart);
   world().Count(version ? Occurrence::kVersionUndo : Occurrence::kPartialUndo);
   for (Slot slot : effect.slots) store_.Undo(slot);
 }
@@ -261,17 +391,30 @@ void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
   if (effect.completed_in > Generation(0) && next_before_ < core_.next_round()) {
     world().Count(Occurrence::kCompleteAfterSeal);
   }
-  const core::ShardSealed answer{index_, core_.incarnation(), effect.generation, effect.next, effect.completed_in};
-  coordinator_->Send(End::kServer, [this, answer] { directory_.coordinator->OnSealed(answer); });
+  world().Expect(journal_.Safe().next() >= effect.next,
+                 absl::StrCat("shard ", index_.value(), " answers a Seal with what its disk may yet lose (G5)"));
+  const core::ShardSealed answer{.shard = index_,
+                                 .incarnation = incarnation_,
+                                 .generation = effect.generation,
+                                 .next = effect.next,
+                                 .completed_in = effect.completed_in,
+                                 .blank = effect.blank};
+  auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
+  coordinator_->Send(End::kServer, [coordinator, answer] { coordinator->OnSealed(answer); });
 }
 
 void ShardProcess::Do(const core::AnswerInstalled& effect, Link*) {
   world().Trace("shard $0 has installed generation $1, next is round $2", index_, effect.generation,
                 core_.next_round());
   world().Remark(effect.status.message());
+  sealed_not_installed_ = false;
+  world().Expect(!effect.status.ok() || journal_.Safe().installed() == effect.generation,
+                 absl::StrCat("shard ", index_.value(), " has installed generation ", effect.generation.value(),
+                              " before its journal has it (G5)"));
   const core::ShardInstalled answer{index_, core_.incarnation(), effect.generation,
                                     std::string(effect.status.message())};
-  coordinator_->Send(End::kServer, [this, answer] { directory_.coordinator->OnInstalled(answer); });
+  auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
+  coordinator_->Send(End::kServer, [coordinator, answer] { coordinator->OnInstalled(answer); });
 }
 
 }  // namespace lockstep::sim

@@ -1,7 +1,9 @@
-// A simulated shard: the real ShardCore, blocks with real arithmetic, and streams.
+// A simulated shard, one life of it: the real ShardCore, blocks with real arithmetic, streams, and a disk that it finds
+// again in its next life.
 //
 // What the driver in server/service must do too:
 //   - reductions run beside the core and take time; their inputs are taken out of the store when they start
+//   - what it reads from its journal when it comes back is synced before it greets the coordinator
 //   - of several streams that claim the same (rank, connection), the one that was opened last counts, and only if its
 //     attach was one of the installed generation; the end of any other is not passed on to the core
 #ifndef LOCKSTEP_TESTS_SIM_SHARD_PROCESS_H_
@@ -25,7 +27,7 @@ class ShardProcess : public Process {
  public:
   ShardProcess(World& world, Directory& directory, ShardIndex index, Incarnation incarnation);
 
-  // Connects to the coordinator.
+  // Reads its journal, then connects to the coordinator.
   void Start();
 
   // ---- Messages of the coordinator ----
@@ -42,6 +44,10 @@ class ShardProcess : public Process {
   const core::ShardCore& core() const { return core_; }
   ShardIndex index() const { return index_; }
   bool finished() const { return finished_; }
+  // All blocks have the oracle's bits of `version`.
+  void CheckBits(Version version) const { store_.CheckBits(version); }
+  // What has happened to it just now, as it crashes.
+  void CountCrash() const;
   // Whether a reduction is under way.
   bool computing() const { return computing_ > 0; }
 
@@ -60,6 +66,8 @@ class ShardProcess : public Process {
   void Do(const core::RejectConnection& effect, Link* from);
   void Do(const core::SumGroup& effect, Link* from);
   void Do(const core::ReduceBlock& effect, Link* from);
+  void Do(const core::JournalRound& effect, Link* from);
+  void Do(const core::JournalInstall& effect, Link* from);
   void Do(const core::SendBlock& effect, Link* from);
   void Do(const core::SendComplete& effect, Link* from);
   void Do(const core::CommitVersion& effect, Link* from);
@@ -68,7 +76,13 @@ class ShardProcess : public Process {
   void Do(const core::AnswerSealed& effect, Link* from);
   void Do(const core::AnswerInstalled& effect, Link* from);
 
+  core::ShardCore Recover();
+  void Replay(const JournalRecord& record, core::ShardMemory& memory);
+  void ServeAtOnce();
   void OpenCoordinatorLink();
+  template <class Event>
+  void Write(JournalRecord record, const Event& journaled);
+  void CheckMayServe();
   absl::Duration DrawReduceTime();
   template <class Event>
   Event Received(const Event& event);
@@ -78,8 +92,16 @@ class ShardProcess : public Process {
 
   Directory& directory_;
   const ShardIndex index_;
-  core::ShardCore core_;
+  const Incarnation incarnation_;
+  Journal& journal_;
   BlockStore store_;
+  std::vector<Member> members_;  // of the newest install, for a planted bug
+  bool recovered_ = false;       // something was in the journal
+  bool replayed_nothing_ = false;
+  bool replayed_undo_ = false;
+  bool back_tentative_ = false;  // as it came back, and neither committed nor undone yet
+  core::ShardCore core_;
+  bool installed_ = false;  // the coordinator has sent this life an install
   Link* coordinator_ = nullptr;
   std::map<Connection, Link*> attached_;  // the newest stream of each connection
   std::map<Link*, Connection> connection_of_;
@@ -88,6 +110,8 @@ class ShardProcess : public Process {
   Round next_before_;  // as the step began
   uint32_t computing_ = 0;
   std::set<std::tuple<Generation, Round, Slot>> reduced_;
+  bool sealed_not_installed_ = false;
+  bool installing_ = false;  // what is being journaled is an install
   bool finished_ = false;
 };
 

@@ -18,15 +18,15 @@ namespace {
 
 constexpr uint64_t kMostSteps = 3'000'000;
 
-void Judge(World& world, const Cluster& cluster) {
+void Judge(World& world, Cluster& cluster) {
   if (world.violation() || world.loss_reported()) return;
   if (!cluster.Finished()) return world.Violate(cluster.Unfinished());
   world.Expect(world.newest_held() == world.plan().last_version(), "the run ends before its last version is held");
+  if (world.occurrences().of(Occurrence::kShardLost) == 0) cluster.CheckDisks();
 }
 
 void Classify(World& world) {
   if (world.occurrences().of(Occurrence::kShardLost) == 0) return;
-  if (world.occurrences().of(Occurrence::kShardLossUnseen) > 0) return;
   world.Count(world.loss_reported() ? Occurrence::kShardLossReported : Occurrence::kShardLossHarmless);
 }
 

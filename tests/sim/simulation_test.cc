@@ -45,16 +45,31 @@ TEST_P(PlantedBugTest, FiveHundredSeeds_Caught) {
   RecordProperty("caught_after_seeds", static_cast<int>(result.runs));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlantedBugTest,
-                         testing::Values(Planted{"CountsDuplicates", PlantedBug::kCountsDuplicates, "wrong bits"},
-                                         Planted{"ForgetsUndo", PlantedBug::kForgetsUndo, "wrong bits"},
-                                         Planted{"FoldsEarly", PlantedBug::kFoldsEarly, "wrong bits"},
-                                         Planted{"IgnoresGeneration", PlantedBug::kIgnoresGeneration, "G3"},
-                                         Planted{"DetachesLate", PlantedBug::kDetachesLate, "does not end"},
-                                         Planted{"ForgetsToResend", PlantedBug::kForgetsToResend, "does not end"},
-                                         Planted{"AnnouncesEarly", PlantedBug::kAnnouncesEarly, "rejects"},
-                                         Planted{"NeverTicks", PlantedBug::kNeverTicks, "nobody says so"}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    All, PlantedBugTest,
+    testing::Values(Planted{"CountsDuplicates", PlantedBug::kCountsDuplicates, "wrong bits"},
+                    Planted{"ForgetsUndo", PlantedBug::kForgetsUndo, "wrong bits"},
+                    Planted{"FoldsEarly", PlantedBug::kFoldsEarly, "wrong bits"},
+                    Planted{"IgnoresGeneration", PlantedBug::kIgnoresGeneration, "G3"},
+                    Planted{"DetachesLate", PlantedBug::kDetachesLate, "does not end"},
+                    Planted{"ForgetsToResend", PlantedBug::kForgetsToResend, "does not end"},
+                    Planted{"AnnouncesEarly", PlantedBug::kAnnouncesEarly, "rejects"},
+                    Planted{"NeverTicks", PlantedBug::kNeverTicks, "nobody says so"},
+                    Planted{"SkipsJournal", PlantedBug::kSkipsJournal, "G5"},
+                    Planted{"CompletesEarly", PlantedBug::kCompletesEarly, "G5"},
+                    Planted{"ReplayForgetsUndo", PlantedBug::kReplayForgetsUndo, "wrong bits"},
+                    Planted{"ReplaysTwice", PlantedBug::kReplaysTwice, "wrong bits"},
+                    Planted{"ReplayCommits", PlantedBug::kReplayCommits, "commit"},
+                    Planted{"ReplayLosesTail", PlantedBug::kReplayLosesTail, "is held"},
+                    Planted{"ReplaysNothingAsZero", PlantedBug::kReplaysNothingAsZero, "wrong bits"},
+                    Planted{"ForgetsSync", PlantedBug::kForgetsSync, "may yet lose"},
+                    Planted{"TrustsUnsynced", PlantedBug::kTrustsUnsynced, "acts before"},
+                    Planted{"ServesAtOnce", PlantedBug::kServesAtOnce, "this life of it"},
+                    Planted{"ActsBeforePersisting", PlantedBug::kActsBeforePersisting, "acts before"},
+                    Planted{"ReusesGeneration", PlantedBug::kReusesGeneration, "used twice"},
+                    Planted{"ForgetsFenced", PlantedBug::kForgetsFenced, "a fenced worker is welcomed"},
+                    Planted{"ForgetsSeats", PlantedBug::kForgetsSeats, "rank changes"}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace lockstep::sim

@@ -13,7 +13,7 @@ namespace lockstep::sim {
 
 WorkerProcess::WorkerProcess(World& world, Directory& directory, Incarnation incarnation, std::string name,
                              WorkerKind kind)
-    : Process(world),
+    : Process(world, PlaceOfWorker(directory.workers.size())),
       directory_(directory),
       incarnation_(incarnation),
       name_(std::move(name)),
@@ -41,25 +41,30 @@ void WorkerProcess::Exit() {
 // ---- The coordinator ----
 
 void WorkerProcess::OpenCoordinatorLink() {
+  const auto again = [this] {
+    After(world().random().Skewed(absl::Milliseconds(1), absl::Milliseconds(300)), [this] { OpenCoordinatorLink(); });
+  };
   CoordinatorProcess& coordinator = *directory_.coordinator;
+  if (!coordinator.alive()) return again();
   Link& link = directory_.Open(world(), LinkKind::kWorkerToCoordinator, coordinator_ != nullptr, *this, coordinator);
   coordinator_ = &link;
-  link.WhenClosed(End::kClient, [this] {
-    After(world().random().Skewed(absl::Milliseconds(1), absl::Milliseconds(300)), [this] { OpenCoordinatorLink(); });
-  });
+  link.WhenClosed(End::kClient, again);
   const core::WorkerJoins join{.incarnation = incarnation_,
                                .name = name_,
                                .rank = std::nullopt,
                                .run_id = kind_ == WorkerKind::kStranger ? "another run" : ""};
-  Say([&coordinator, &link, join] { coordinator.OnJoin(link, join); });
+  Say([&link, join](CoordinatorProcess& to) { to.OnJoin(link, join); });
 }
 
-void WorkerProcess::Say(std::function<void()> what) { coordinator_->Send(End::kServer, std::move(what)); }
+void WorkerProcess::Say(std::function<void(CoordinatorProcess&)> what) {
+  if (coordinator_ == nullptr) return;
+  auto& to = static_cast<CoordinatorProcess&>(coordinator_->process(End::kServer));
+  coordinator_->Send(End::kServer, [&to, what = std::move(what)] { what(to); });
+}
 
 void WorkerProcess::BeatLater() {
   After(world().plan().lease / 5, [this] {
-    CoordinatorProcess* coordinator = directory_.coordinator;
-    Say([coordinator, beat = core::WorkerBeats{incarnation_}] { coordinator->OnBeat(beat); });
+    Say([beat = core::WorkerBeats{incarnation_}](CoordinatorProcess& to) { to.OnBeat(beat); });
     BeatLater();
   });
 }
@@ -70,18 +75,22 @@ void WorkerProcess::OnWelcome(Rank rank) {
   rank_ = rank;
   core::WorkerDefines define{.incarnation = incarnation_, .model = ModelOf(world().plan())};
   if (kind_ == WorkerKind::kWrongModel) define.model.tensors.back().shape.push_back(2);
-  CoordinatorProcess* coordinator = directory_.coordinator;
-  Say([coordinator, define] { coordinator->OnDefine(define); });
-  if (leaving_) Say([coordinator, leave = core::WorkerLeaves{incarnation_}] { coordinator->OnLeave(leave); });
+  Say([define](CoordinatorProcess& to) { to.OnDefine(define); });
+  if (leaving_) Leave();
+}
+
+void WorkerProcess::Leave() {
+  leaving_ = true;
+  Say([leave = core::WorkerLeaves{incarnation_}](CoordinatorProcess& to) { to.OnLeave(leave); });
 }
 
 void WorkerProcess::OnRefused(const absl::Status& status) {
   world().Trace("worker $0 learns that it is refused, code $1", incarnation_, status.code());
   if (absl::IsResourceExhausted(status) && kind_ == WorkerKind::kTrains) return;  // tries again when the stream ends
   const bool deserved =
-      kind_ != WorkerKind::kTrains || directory_.coordinator->fenced(incarnation_) || world().loss_reported();
+      kind_ != WorkerKind::kTrains || directory_.fenced.contains(incarnation_) || world().loss_reported();
   world().Expect(deserved, absl::StrCat("a worker that does nothing wrong is refused: ", status.message()));
-  if (directory_.coordinator->fenced(incarnation_) && stopped_once_) world().Count(Occurrence::kWakeFenced);
+  if (directory_.fenced.contains(incarnation_) && stopped_once_) world().Count(Occurrence::kWakeFenced);
   Exit();
 }
 
@@ -184,7 +193,7 @@ void WorkerProcess::Step(const Event& event) {
 
 void WorkerProcess::Do(const client::SendAttach& effect) {
   Link* link = data_[effect.shard.value()][effect.connection].link;
-  ShardProcess* server = directory_.shards[effect.shard.value()];
+  auto* server = static_cast<ShardProcess*>(&link->process(End::kServer));
   const core::AttachWorker attach{.who = me(),
                                   .generation = effect.generation,
                                   .next = effect.next,
@@ -214,7 +223,7 @@ bool WorkerProcess::IsForgotten(const client::SendContribution& effect) {
 }
 
 void WorkerProcess::SendBlock(Link& link, const client::SendContribution& effect, Slot slot) {
-  ShardProcess* server = directory_.shards[effect.shard.value()];
+  auto* server = static_cast<ShardProcess*>(&link.process(End::kServer));
   if (weight_ == 0) world().Count(Occurrence::kWeightZeroPayload);
   const core::ContributeBlock event{
       .who = me(), .generation = effect.generation, .round = effect.round, .slot = slot, .weight = weight_};
@@ -224,7 +233,7 @@ void WorkerProcess::SendBlock(Link& link, const client::SendContribution& effect
 }
 
 void WorkerProcess::SendEmpty(Link& link, const client::SendContribution& effect) {
-  ShardProcess* server = directory_.shards[effect.shard.value()];
+  auto* server = static_cast<ShardProcess*>(&link.process(End::kServer));
   world().Count(Occurrence::kEmptyContribution);
   const core::ContributeEmpty event{
       .who = me(), .generation = effect.generation, .round = effect.round, .weight = weight_};
@@ -264,11 +273,7 @@ void WorkerProcess::Do(const client::VersionHeld& effect) {
   held_parameters_ = results_;
   world().NoteHeld(effect.version);
   if (effect.version < world().plan().last_version()) return Compute(effect.version.next());
-  After(world().random().Skewed(absl::Microseconds(10), absl::Seconds(1)), [this] {
-    leaving_ = true;
-    CoordinatorProcess* coordinator = directory_.coordinator;
-    Say([coordinator, leave = core::WorkerLeaves{incarnation_}] { coordinator->OnLeave(leave); });
-  });
+  After(world().random().Skewed(absl::Microseconds(10), absl::Seconds(1)), [this] { Leave(); });
 }
 
 void WorkerProcess::CheckHeld(const client::VersionHeld& effect) {

@@ -4,6 +4,7 @@
 #ifndef LOCKSTEP_TESTS_SIM_WORKER_PROCESS_H_
 #define LOCKSTEP_TESTS_SIM_WORKER_PROCESS_H_
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -64,7 +65,8 @@ class WorkerProcess : public Process {
   };
 
   void OpenCoordinatorLink();
-  void Say(std::function<void()> what);
+  void Say(std::function<void(CoordinatorProcess&)> what);
+  void Leave();
   void BeatLater();
   void OpenData(ShardIndex shard, uint32_t connection);
   void Listen(Link& link, ShardIndex shard, uint32_t connection);

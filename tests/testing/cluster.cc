@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -9,7 +10,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -103,17 +106,24 @@ void Cluster::Start(uint32_t index, const std::string& bind) {
                                    absl::StrCat("--shards=", options_.shards),
                                    absl::StrCat("--workers=", options_.workers),
                                    absl::StrCat("--bind=", bind),
-                                   absl::StrCat("--port-file=", port_file)};
+                                   absl::StrCat("--port-file=", port_file),
+                                   absl::StrCat("--data-dir=", DataFolder(index))};
   if (index > 0) argv.push_back(absl::StrCat("--coordinator=", addresses_[0]));
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   shards_[index] = std::make_unique<Process>(std::move(argv), log);
   addresses_[index] = AwaitLine(port_file, *shards_[index], log);
 }
 
-void Cluster::RestartShard(uint32_t index) {
-  shards_[index]->Signal(SIGKILL);
-  shards_[index]->Wait();
-  Start(index, addresses_[index]);
+std::string Cluster::DataFolder(uint32_t index) const { return absl::StrCat(folder_, "/data-", index); }
+
+void Cluster::RestartShard(uint32_t index) { RestartShards({index}); }
+
+void Cluster::RestartShards(const std::vector<uint32_t>& indices) {
+  for (uint32_t index : indices) shards_[index]->Signal(SIGKILL);
+  for (uint32_t index : indices) {
+    shards_[index]->Wait();
+    Start(index, addresses_[index]);
+  }
 }
 
 v1::Status Cluster::Status() const {
@@ -127,6 +137,12 @@ v1::Status Cluster::Status() const {
   const grpc::Status answer = control->GetStatus(&context, request, &status);
   if (!answer.ok()) Die(absl::StrCat("no status from ", addresses_[0], ": ", answer.error_message()));
   return status;
+}
+
+Cluster::~Cluster() {
+  shards_.clear();  // kills them
+  std::error_code ignored;
+  if (!::testing::Test::HasFailure()) std::filesystem::remove_all(folder_, ignored);
 }
 
 void Cluster::Sleep() { absl::SleepFor(absl::Milliseconds(50)); }

@@ -49,12 +49,18 @@ class Cluster {
  public:
   // Starts the servers, last shard first, and waits until they listen.
   explicit Cluster(ClusterOptions options);
+  // Kills what still runs, and removes what it kept, unless the test has failed.
+  ~Cluster();
 
   const std::string& coordinator() const { return addresses_[0]; }
   const std::string& address(uint32_t shard) const { return addresses_[shard]; }
   Process& shard(uint32_t index) { return *shards_[index]; }
-  // Kills the shard's process and starts another on the same port.
+  // Kills the shard's process (kill -9) and starts another on the same port, which finds its folder again.
   void RestartShard(uint32_t index);
+  // Kills all of them before it starts any again.
+  void RestartShards(const std::vector<uint32_t>& indices);
+  // What a shard keeps on disk.
+  std::string DataFolder(uint32_t index) const;
   // The coordinator's answer; aborts when there is none within some seconds.
   v1::Status Status() const;
   // Polls Status until `wanted(status)`, for at most some 30 seconds; says whether it came true.

@@ -136,6 +136,7 @@ class SessionCore {
   bool HasReceived(ShardIndex shard, Slot slot) const { return shards_[shard.value()].received[slot.value()]; }
 
  private:
+  friend class StateReader;  // tests/sim/exploration: tells states apart
   struct Shard {
     std::vector<bool> connected;  // per connection
     std::vector<bool> received;   // per slot, of the awaited version

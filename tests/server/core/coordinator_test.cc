@@ -24,10 +24,20 @@ class CoordinatorTest : public testing::Test {
  protected:
   template <class Event>
   std::vector<std::string> Do(const Event& event) {
+    const CoordinatorMemory before = coordinator_.memory();
     CoordinatorEffects effects;
     coordinator_.Step(event, now_, effects);
+    return Checked(before, effects);
+  }
+  // Whatever must outlive the process is made durable before anything else: checked here for every event of every test.
+  std::vector<std::string> Checked(const CoordinatorMemory& before, CoordinatorEffects& effects) {
+    const bool persists = !effects.empty() && std::holds_alternative<Persist>(effects.front());
+    EXPECT_TRUE(persists || before == coordinator_.memory()) << "the memory changed, and nobody makes it durable";
+    if (persists) effects.erase(effects.begin());
     return ToText(effects);
   }
+  // The coordinator's process dies and comes back with what was durable.
+  void Crash() { coordinator_ = CoordinatorCore(coordinator_.options(), coordinator_.memory(), now_); }
 
   std::vector<std::string> Join(uint64_t incarnation, std::string name, std::optional<Rank> rank = std::nullopt) {
     return Do(WorkerJoins{Incarnation(incarnation), std::move(name), rank, ""});
@@ -51,8 +61,9 @@ class CoordinatorTest : public testing::Test {
   std::vector<std::string> Evict(uint32_t rank) {
     CoordinatorEffects effects;
     std::string name;
+    const CoordinatorMemory before = coordinator_.memory();
     EXPECT_TRUE(coordinator_.Step(EvictRank{Rank(rank)}, now_, effects, name).ok());
-    return ToText(effects);
+    return Checked(before, effects);
   }
 
   void ArriveAndJoin() {
@@ -259,6 +270,94 @@ TEST_F(CoordinatorTest, Shard_OfAnotherRunOrOutOfRange_Refused) {
   EXPECT_THAT(Do(ShardArrives{ShardIndex(0), Incarnation(1), "", "other"}),
               ElementsAre(HasSubstr("belongs to run other")));
   EXPECT_THAT(Arrive(2, 1), ElementsAre(HasSubstr("there is no shard 2")));
+}
+
+TEST_F(CoordinatorTest, Define_AnotherModelInTheMiddleOfTheRun_ItsWorkerIsFencedAndAReplacementTrains) {
+  Train();
+  EXPECT_THAT(Define(11, Model(5)), ElementsAre(HasSubstr("the model does not match")));
+  EXPECT_THAT(Join(11, "b"), ElementsAre(HasSubstr("fenced")));
+  Join(21, "b");
+  EXPECT_THAT(Define(21), Contains("seal shard 0 for generation 2"));
+}
+
+// ---- Coming back ----
+
+TEST_F(CoordinatorTest, Crash_WhileTraining_SealsWithANewGenerationOnceAllShardsAreBack) {
+  Train();
+  Crash();
+  EXPECT_THAT(Arrive(0, 1), ElementsAre("welcome shard 0"));
+  EXPECT_THAT(Arrive(1, 2),
+              ElementsAre("welcome shard 1", "seal shard 0 for generation 2", "seal shard 1 for generation 2"));
+  Sealed(0, 1, 2, 4, 1);
+  EXPECT_THAT(Sealed(1, 2, 2, 4, 1), Contains(HasSubstr("install generation 2 on shard 0, next is round 4")));
+}
+
+TEST_F(CoordinatorTest, Crash_InTheMiddleOfAChange_TheNextNumberIsLarger) {
+  Train();
+  Join(21, "b");
+  Define(21);
+  Sealed(0, 1, 2, 4, 1);
+  Crash();
+  Arrive(0, 1);
+  EXPECT_THAT(Arrive(1, 2), Contains("seal shard 1 for generation 3"));
+}
+
+TEST_F(CoordinatorTest, Crash_WorkersComeBack_KeepTheirRanks) {
+  Train();
+  Crash();
+  EXPECT_THAT(Join(11, "b"), ElementsAre("welcome incarnation 11 as rank 1"));
+  EXPECT_THAT(Join(30, "c"), ElementsAre(HasSubstr("held by live workers")));
+}
+
+TEST_F(CoordinatorTest, Crash_FencedWorkerOfTheSameNameComesBack_IsStillFenced) {
+  Train();
+  Join(21, "b");
+  Crash();
+  EXPECT_THAT(Join(11, "b"), ElementsAre(HasSubstr("fenced")));
+}
+
+TEST_F(CoordinatorTest, Crash_AWorkerHasLeft_IsNotWaitedFor) {
+  Train();
+  Leave(10);
+  Crash();
+  Arrive(0, 1);
+  EXPECT_THAT(Arrive(1, 2), Contains("seal shard 0 for generation 3"));
+  EXPECT_THAT(Join(10, "a"), ElementsAre("acknowledge that incarnation 10 leaves"));
+}
+
+TEST_F(CoordinatorTest, Crash_AllHaveLeft_RunIsStillDone) {
+  Train();
+  Leave(10);
+  Leave(11);
+  Crash();
+  EXPECT_EQ(coordinator_.state(), RunState::kDone);
+  EXPECT_THAT(Arrive(0, 1), Contains("end the run: done"));
+}
+
+TEST_F(CoordinatorTest, Crash_ShardComesBackWithItsVersions_RunGoesOn) {
+  Train();
+  Crash();
+  Arrive(0, 7);
+  Arrive(1, 8);
+  Sealed(0, 7, 2, 0, 0);
+  EXPECT_THAT(Sealed(1, 8, 2, 0, 0), Contains(HasSubstr("install generation 2 on shard 0, next is round 0")));
+}
+
+TEST_F(CoordinatorTest, Crash_ShardComesBackBlank_RunFails) {
+  Train();
+  Crash();
+  Arrive(0, 1);
+  Arrive(1, 8);
+  Sealed(0, 1, 2, 0, 0);
+  EXPECT_THAT(Do(ShardSealed{ShardIndex(1), Incarnation(8), Generation(2), Round(0), Generation(0), /*blank=*/true}),
+              ElementsAre(HasSubstr("shard 1 has lost its memory")));
+}
+
+TEST_F(CoordinatorTest, Memory_OfAnotherNumberOfWorkers_IsRefusedWithBothNumbers) {
+  CoordinatorMemory memory = coordinator_.memory();
+  memory.workers = 5;
+  EXPECT_THAT(CoordinatorCore::CheckMemory(coordinator_.options(), memory).ToString(),
+              AllOf(HasSubstr("--workers 5"), HasSubstr("--workers 2")));
 }
 
 // ---- Leaving ----

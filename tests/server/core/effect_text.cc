@@ -45,6 +45,13 @@ struct ShardText {
     return StrCat("reduce block ", e.slot.value(), " of round ", e.round.value(), e.grouped ? " by groups" : "",
                   " from ranks ", Join(e.contributors));
   }
+  std::string operator()(const JournalRound& e) const {
+    return StrCat("journal round ", e.version.value(), e.nothing ? ", which changed nothing" : "", ", generation ",
+                  e.generation.value(), ", participants ", Join(e.participants));
+  }
+  std::string operator()(const JournalInstall& e) const {
+    return StrCat("journal that generation ", e.generation.value(), " resumes at round ", e.resume.value());
+  }
   std::string operator()(const SendBlock& e) const {
     return StrCat("send block ", e.slot.value(), " of version ", e.version.value(), ", generation ",
                   e.generation.value(), ", to ", Join(e.to));
@@ -58,7 +65,7 @@ struct ShardText {
   std::string operator()(const DropContributions&) const { return "drop contributions"; }
   std::string operator()(const AnswerSealed& e) const {
     return StrCat("sealed for generation ", e.generation.value(), ", next is round ", e.next.value(),
-                  ", newest version is of generation ", e.completed_in.value());
+                  ", newest version is of generation ", e.completed_in.value(), e.blank ? ", blank" : "");
   }
   std::string operator()(const AnswerInstalled& e) const {
     return StrCat("installed generation ", e.generation.value(), e.status.ok() ? "" : ": ", e.status.message());
@@ -66,6 +73,7 @@ struct ShardText {
 };
 
 struct CoordinatorText {
+  std::string operator()(const Persist&) const { return "persist"; }
   std::string operator()(const WelcomeWorker& e) const {
     return StrCat("welcome incarnation ", e.incarnation.value(), " as rank ", e.rank.value());
   }

@@ -79,7 +79,8 @@ void Scenario::Follow(uint32_t shard, const ShardEffect& effect) {
       ToShard(shard, absl::StrCat("block ", slot.value(), " is reduced"), BlockReduced{slot});
     });
   } else if (const auto* sealed = std::get_if<AnswerSealed>(&effect)) {
-    const ShardSealed answer{index, IncarnationOf(shard), sealed->generation, sealed->next, sealed->completed_in};
+    const ShardSealed answer{index,        IncarnationOf(shard), sealed->generation,
+                             sealed->next, sealed->completed_in, sealed->blank};
     pending_.push_back([this, shard, answer] { ToCoordinator(absl::StrCat("shard ", shard, " is sealed"), answer); });
   } else if (const auto* installed = std::get_if<AnswerInstalled>(&effect)) {
     const ShardInstalled answer{index, IncarnationOf(shard), installed->generation,

@@ -121,8 +121,8 @@ TEST_F(ShardTest, Contribution_ToABlockThatIsNotHere_Rejected) {
 
 TEST_F(ShardTest, Weight_NotANumberOrNegativeOrChanged_Rejected) {
   ServeFirstVersion(2, 2);
-  EXPECT_THAT(Contribute(First(0), 1, 1, 0, NAN), ElementsAre(HasSubstr("finite number")));
-  EXPECT_THAT(Contribute(First(0), 1, 1, 0, -1), ElementsAre(HasSubstr("finite number")));
+  EXPECT_THAT(Contribute(First(0), 1, 1, 0, NAN), ElementsAre(HasSubstr("a number from 0 to")));
+  EXPECT_THAT(Contribute(First(0), 1, 1, 0, -1), ElementsAre(HasSubstr("a number from 0 to")));
   Contribute(First(0), 1, 1, 0, 4);
   EXPECT_THAT(Contribute(First(0), 1, 1, 1, 5), ElementsAre(HasSubstr("expected 4 as in its other blocks")));
 }
@@ -341,6 +341,173 @@ TEST_F(ShardTest, Contribution_AgainInTheNewGeneration_Counts) {
   EXPECT_THAT(Contribute(First(1), 1, 1, 0), IsEmpty());
   EXPECT_THAT(Contribute(First(1), 2, 1, 0), ElementsAre(HasSubstr("fenced: rank 1")));
   EXPECT_THAT(Contribute(replacement, 2, 1, 0), ElementsAre(HasSubstr("keep"), HasSubstr("reduce block 0 of round 1")));
+}
+
+// ---- With a journal ----
+
+class JournaledShardTest : public ShardTest {
+ protected:
+  JournaledShardTest() { shard_ = ShardCore(kShard, Durability::kJournal); }
+
+  std::vector<std::string> Journaled(uint64_t version, uint64_t generation) {
+    return Do(RoundJournaled{Generation(generation), Version(version)});
+  }
+  void Serve(uint32_t workers, uint32_t blocks) {
+    ShardTest::Serve(workers, blocks);
+    Do(InstallJournaled{Generation(1)});
+  }
+  void ServeFirstVersion(uint32_t workers, uint32_t blocks) {
+    Serve(workers, blocks);
+    for (uint32_t s = 0; s < blocks; ++s) Contribute(First(0), 1, 0, s);
+    for (uint32_t s = 0; s < blocks; ++s) Reduced(s);
+    Journaled(0, 1);
+    ASSERT_EQ(shard_.next_round(), Round(1));
+  }
+};
+
+TEST_F(JournaledShardTest, Round_AllBlocksReduced_CompleteIsSaidOnlyOnceItIsJournaled) {
+  ServeFirstVersion(1, 2);
+  Attach(First(0), 1, 1);
+  Contribute(First(0), 1, 1, 0);
+  Contribute(First(0), 1, 1, 1);
+  EXPECT_THAT(Reduced(1), ElementsAre(HasSubstr("send block 1 of version 1")));
+  EXPECT_THAT(Reduced(0), ElementsAre("journal round 1, generation 1, participants 0"));
+  EXPECT_EQ(shard_.next_round(), Round(1));
+  EXPECT_TRUE(shard_.journaling());
+  EXPECT_THAT(Journaled(1, 1),
+              ElementsAre(HasSubstr("send block 0 of version 1"), HasSubstr("say that version 1 is complete")));
+  EXPECT_EQ(shard_.next_round(), Round(2));
+}
+
+TEST_F(JournaledShardTest, Round_AllWeightsZero_IsJournaledAsNothing) {
+  ServeFirstVersion(1, 1);
+  Empty(First(0), 1, 1);
+  EXPECT_THAT(Reduced(0), ElementsAre("journal round 1, which changed nothing, generation 1, participants 0"));
+}
+
+TEST_F(JournaledShardTest, Install_NotJournaledYet_IsNotAnsweredAndNothingIsServed) {
+  Seal(1);
+  EXPECT_THAT(Install(1, 0, {First(0)}, 1),
+              ElementsAre("drop contributions", "journal that generation 1 resumes at round 0"));
+  EXPECT_FALSE(shard_.serving());
+  EXPECT_EQ(shard_.generation(), Generation(0));
+  EXPECT_THAT(Do(InstallJournaled{Generation(1)}), ElementsAre("installed generation 1"));
+  EXPECT_TRUE(shard_.serving());
+}
+
+TEST_F(JournaledShardTest, Seal_WhileTheRoundIsJournaled_AnsweredWithItAfterwards) {
+  ServeFirstVersion(1, 1);
+  Contribute(First(0), 1, 1, 0);
+  Reduced(0);
+  EXPECT_THAT(Seal(2), ElementsAre("drop contributions"));
+  EXPECT_THAT(Journaled(1, 1),
+              ElementsAre("sealed for generation 2, next is round 2, newest version is of generation 1"));
+}
+
+TEST_F(JournaledShardTest, Seal_WhileTheInstallIsJournaled_AnsweredAfterwards) {
+  Seal(1);
+  Install(1, 0, {First(0)}, 1);
+  EXPECT_THAT(Seal(2), ElementsAre("drop contributions"));
+  EXPECT_THAT(Do(InstallJournaled{Generation(1)}),
+              ElementsAre("installed generation 1", HasSubstr("sealed for generation 2, next is round 0")));
+  EXPECT_FALSE(shard_.serving());
+}
+
+TEST_F(JournaledShardTest, Journaled_OfAnotherRoundOrTwice_IsIgnored) {
+  ServeFirstVersion(1, 1);
+  Contribute(First(0), 1, 1, 0);
+  Reduced(0);
+  EXPECT_THAT(Journaled(2, 1), IsEmpty());
+  Journaled(1, 1);
+  EXPECT_THAT(Journaled(1, 1), IsEmpty());
+  EXPECT_EQ(shard_.next_round(), Round(2));
+}
+
+// ---- Coming back ----
+
+class ShardMemoryTest : public ShardTest {
+ protected:
+  bool Round_(uint64_t version, uint64_t generation) {
+    return memory_.Add(JournalRound{Generation(generation), Version(version), false, {Rank(0)}});
+  }
+  bool Install_(uint64_t generation, uint64_t resume) {
+    return memory_.Add(JournalInstall{Generation(generation), Round(resume)});
+  }
+  void ComeBack() { shard_ = ShardCore(kShard, memory_, /*blocks=*/1); }
+
+  ShardMemory memory_;
+};
+
+TEST_F(ShardMemoryTest, RestartedShard_BeforeAnInstall_ServesNothing) {
+  ASSERT_TRUE(Install_(1, 0) && Round_(0, 1) && Round_(1, 1));
+  ComeBack();
+  EXPECT_FALSE(shard_.serving());
+  EXPECT_THAT(Attach(First(0), 1, 1), IsEmpty());
+  EXPECT_THAT(Contribute(First(0), 1, 2, 0), IsEmpty());
+}
+
+TEST_F(ShardMemoryTest, RestartedShard_SealedWithAGenerationItHasJournaled_DoesNotAnswer) {
+  ASSERT_TRUE(Install_(3, 0));
+  ComeBack();
+  EXPECT_THAT(Seal(3), IsEmpty());
+  EXPECT_THAT(Seal(4), ElementsAre("drop contributions",
+                                   "sealed for generation 4, next is round 0, newest version is of generation 0"));
+}
+
+TEST_F(ShardMemoryTest, RestartedShard_NewestVersion_CanBeUndone) {
+  ASSERT_TRUE(Install_(1, 0) && Round_(0, 1) && Install_(2, 1) && Round_(1, 2));
+  ComeBack();
+  EXPECT_THAT(Seal(3), ElementsAre("drop contributions",
+                                   "sealed for generation 3, next is round 2, newest version is of generation 2"));
+  EXPECT_THAT(Install(3, 1, {First(0)}, 1),
+              ElementsAre("drop contributions", "undo blocks 0", "journal that generation 3 resumes at round 1"));
+  EXPECT_EQ(shard_.completed_in(), Generation(1));
+}
+
+TEST_F(ShardMemoryTest, RestartedShard_VersionBelowAnInstall_CannotBeUndone) {
+  ASSERT_TRUE(Install_(1, 0) && Round_(0, 1) && Install_(2, 1));
+  ComeBack();
+  Seal(3);
+  EXPECT_THAT(Install(3, 0, {First(0)}, 1), ElementsAre(HasSubstr("version 0 is committed")));
+}
+
+TEST_F(ShardMemoryTest, Journal_RoundUndoneByAnInstall_IsForgotten) {
+  ASSERT_TRUE(Install_(1, 0) && Round_(0, 1) && Round_(1, 1) && Install_(2, 1));
+  EXPECT_EQ(memory_.next(), Round(1));
+  EXPECT_FALSE(memory_.tentative());
+  EXPECT_TRUE(Round_(1, 2));
+  EXPECT_TRUE(memory_.tentative());
+}
+
+TEST_F(ShardMemoryTest, Journal_ItsBeginningWasForgotten_GoesOnFromTheFirstRecord) {
+  ASSERT_TRUE(Round_(7, 3) && Round_(8, 3) && Install_(4, 8) && Round_(8, 4));
+  EXPECT_EQ(memory_.next(), Round(9));
+  EXPECT_EQ(memory_.installed(), Generation(4));
+}
+
+TEST_F(ShardMemoryTest, Checkpoint_RecordsUpToIt_AreLeftOut) {
+  memory_ = ShardMemory(Version(4), {.completed_in = Generation(2), .participants = {Rank(0)}});
+  ASSERT_TRUE(Install_(1, 3) && Round_(3, 1) && Install_(2, 3) && Round_(3, 2) && Round_(4, 2) && Round_(5, 2));
+  EXPECT_EQ(memory_.next(), Round(6));
+  EXPECT_TRUE(memory_.tentative());
+  ComeBack();
+  EXPECT_EQ(shard_.completed_in(), Generation(2));
+  EXPECT_EQ(shard_.completed_in_before(), Generation(2));
+}
+
+TEST_F(ShardMemoryTest, Checkpoint_TheJournalBeginsLater_IsRefused) {
+  memory_ = ShardMemory(Version(4), {.completed_in = Generation(2), .participants = {Rank(0)}});
+  EXPECT_FALSE(Round_(6, 2));
+}
+
+TEST_F(ShardMemoryTest, Journal_RecordsThatNoShardWrites_AreRefused) {
+  ASSERT_TRUE(Install_(2, 0));
+  EXPECT_FALSE(Round_(1, 2)) << "a round is missing";
+  EXPECT_FALSE(Round_(0, 1)) << "of an older generation";
+  EXPECT_FALSE(Install_(2, 0)) << "the same generation again";
+  ASSERT_TRUE(Round_(0, 2) && Round_(1, 2));
+  EXPECT_FALSE(Install_(3, 0)) << "undoes two versions";
+  EXPECT_FALSE(Install_(3, 3)) << "resumes beyond what is there";
 }
 
 }  // namespace

@@ -59,16 +59,16 @@ class ShardDriverTest : public ::testing::Test {
     install.set_incarnation(kSelf);
     install.set_resume_round(0);
     install.add_members()->set_incarnation(kWorker);
-    v1::TensorSpec* tensor = install.mutable_model()->add_tensors();
+    v1::TensorSpec* tensor = install.mutable_run()->mutable_model()->add_tensors();
     tensor->set_name("weight");
     tensor->add_shape(4);
     tensor->set_dtype(v1::DTYPE_F32);
-    install.mutable_optimizer()->set_optimizer("sgd");
-    install.mutable_optimizer()->set_lr(0.5);
-    install.mutable_optimizer()->set_schedule("constant");
-    install.set_shards(1);
-    install.set_workers(1);
-    install.set_block_elements(2);
+    install.mutable_run()->mutable_optimizer()->set_optimizer("sgd");
+    install.mutable_run()->mutable_optimizer()->set_lr(0.5);
+    install.mutable_run()->mutable_optimizer()->set_schedule("constant");
+    install.mutable_run()->set_shards(1);
+    install.mutable_run()->set_workers(1);
+    install.mutable_run()->set_block_elements(2);
     driver_.Install(install);
   }
   void Say(v1::FrameHeader header, const std::string& payload = "") {

@@ -10,8 +10,8 @@ namespace {
 constexpr uint64_t kGigabyte = 1'000'000'000;
 
 // 25 million parameters: 0.1 GB. Small, so that a check that lets it through does no harm.
-v1::Install InstallOf(const std::string& optimizer) {
-  v1::Install install;
+v1::RunDescription InstallOf(const std::string& optimizer) {
+  v1::RunDescription install;
   install.set_shards(1);
   install.set_workers(3);
   install.set_block_elements(1'000'000);
@@ -51,7 +51,7 @@ TEST(ShardModelTest, Adam_TooLarge_IsRefusedWithTheArithmeticBeforeMemoryIsTaken
 }
 
 TEST(ShardModelTest, Model_OnMoreShards_IsCountedByItsPart) {
-  v1::Install install = InstallOf("adam");
+  v1::RunDescription install = InstallOf("adam");
   constexpr uint64_t kQuarter = 25'000'000 / 4 * sizeof(float) * 5;
   EXPECT_FALSE(ShardModel::Create(install, ShardIndex(0), 2 * kQuarter).ok());
   install.set_shards(5);  // 25 blocks: 5 on each

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,7 +93,10 @@ class Naive {
         state_(static_cast<size_t>(compute::StateSlots(options.kind)), Values(parameters_.size(), 0.0f)) {}
 
   void Step(uint64_t round, const Contributions& contributions) {
-    if (contributions.total() == 0) return;
+    if (contributions.total() == 0) {
+      if (options_.kind == OptimizerKind::kAggregate) std::fill(parameters_.begin(), parameters_.end(), 0.0f);
+      return;
+    }
     Values gradient(parameters_.size());
     compute::WeightedSum(contributions.all(), absl::MakeSpan(gradient));
     compute::DivideBy(contributions.total(), absl::MakeSpan(gradient));
@@ -143,12 +147,12 @@ struct Pair {
       Contributions first;
       first.Add(0, 1, initial);
       Slot slot(s);
-      store.Publish(slot, store.Compute(slot, Round(0), first.Input()));
+      store.Publish(slot, store.Compute(slot, Round(0), first.Input()).block);
       naive.emplace_back(OptionsOf(kind), std::move(initial));
     }
   }
   void Attempt(Slot slot, uint64_t round, const Contributions& contributions) {
-    store.Publish(slot, store.Compute(slot, Round(round), contributions.Input()));
+    store.Publish(slot, store.Compute(slot, Round(round), contributions.Input()).block);
   }
 
   BlockStore store;
@@ -204,7 +208,7 @@ TEST_P(EveryOptimizerTest, Round_WithoutWeight_LeavesParametersAndState) {
       const BufferRef before = pair.store.current(slot);
       pair.Attempt(slot, round, contributions);
       pair.naive[0].Step(round, contributions);
-      if (contributions.total() == 0) {
+      if (contributions.total() == 0 && GetParam() != OptimizerKind::kAggregate) {
         ASSERT_TRUE(SameBits(pair.store.current(slot)->values(), before->values()));
       }
       ASSERT_TRUE(SameBits(pair.store.current(slot)->values(), pair.naive[0].parameters())) << "round " << round;
@@ -225,6 +229,83 @@ TEST_P(EveryOptimizerTest, Round_WithoutWeightUndone_ComesBackWithWeight) {
       pair.naive[0].Step(round, contributions);
       ASSERT_TRUE(SameBits(pair.store.current(slot)->values(), pair.naive[0].parameters())) << "round " << round;
     }
+  });
+}
+
+// Does to `store` what the journal's record of a round says.
+void Replay(BlockStore& store, Slot slot, uint64_t round, const Made& made, bool nothing) {
+  const auto copy = [&](const BufferRef& from) {
+    BufferRef to = store.Take(slot);
+    std::copy(from->values().begin(), from->values().end(), to->values().begin());
+    return to;
+  };
+  if (nothing) return store.ReplayNothing(slot);
+  if (made.gradient == nullptr) return store.ReplayParameters(slot, copy(made.block));
+  store.ReplayGradient(slot, Round(round), copy(made.gradient));
+}
+
+TEST_P(EveryOptimizerTest, Replay_OfWhatComputeMadeAndUndid_GivesTheSameBits) {
+  ForEachSeed(40, [](Random& random) {
+    Pair pair(GetParam(), {3000}, random);
+    const Slot slot(0);
+    BlockStore replica({3000}, OptionsOf(GetParam()), kSchedule);
+    Replay(replica, slot, 0, {pair.store.current(slot), nullptr}, false);
+    for (uint64_t round = 1; round <= 12; ++round) {
+      pair.store.Commit();
+      replica.Commit();
+      for (uint64_t attempts = Uniform(random, 1, 3); attempts > 0; --attempts) {
+        const auto contributions = Contributions::AtRandom(random, 3000, 3);
+        const Made made = pair.store.Compute(slot, Round(round), contributions.Input());
+        pair.store.Publish(slot, made.block);
+        Replay(replica, slot, round, made, contributions.total() == 0);
+        ASSERT_TRUE(SameBits(replica.current(slot)->values(), made.block->values())) << "round " << round;
+        if (attempts == 1) break;
+        pair.store.Undo(slot);
+        replica.Undo(slot);
+      }
+    }
+  });
+}
+
+TEST_P(EveryOptimizerTest, Snapshot_WrittenWhileRoundsGoOn_RestoresAndContinuesWithTheSameBits) {
+  ForEachSeed(40, [](Random& random) {
+    Pair pair(GetParam(), {2500}, random);
+    const Slot slot(0);
+    std::vector<Contributions> rounds(11);
+    const uint64_t taken = Uniform(random, 1, 9);
+    std::optional<BlockSnapshot> snapshot;
+    for (uint64_t round = 1; round <= 10; ++round) {
+      rounds[round] = Contributions::AtRandom(random, 2500, 3);
+      pair.store.Commit();
+      pair.Attempt(slot, round, rounds[round]);
+      if (round == taken) snapshot = pair.store.Snapshot(slot);
+    }
+    std::vector<Values> state;
+    snapshot->WriteState(state);
+    const std::vector<absl::Span<const float>> views(state.begin(), state.end());
+    BlockStore restored({2500}, OptionsOf(GetParam()), kSchedule);
+    restored.Restore(slot, snapshot->parameters(), views);
+    for (uint64_t round = taken + 1; round <= 10; ++round) {
+      restored.Publish(slot, restored.Compute(slot, Round(round), rounds[round].Input()).block);
+      restored.Commit();
+    }
+    ASSERT_TRUE(SameBits(restored.current(slot)->values(), pair.store.current(slot)->values())) << "from " << taken;
+  });
+}
+
+TEST_P(EveryOptimizerTest, Gradient_WhileTheJournalHoldsIt_IsNotWrittenOver) {
+  ForEachSeed(5, [](Random& random) {
+    Pair pair(GetParam(), {4000}, random);
+    const Slot slot(0);
+    Made held = pair.store.Compute(slot, Round(1), Contributions::AtRandom(random, 4000, 1).Input());
+    pair.store.Publish(slot, held.block);
+    if (held.gradient == nullptr) return;
+    const Values before(held.gradient->values().begin(), held.gradient->values().end());
+    for (uint64_t round = 2; round <= 4; ++round) {
+      pair.store.Commit();
+      pair.Attempt(slot, round, Contributions::AtRandom(random, 4000, 1));
+    }
+    ASSERT_TRUE(SameBits(held.gradient->values(), before));
   });
 }
 
@@ -250,7 +331,7 @@ TEST_P(EveryOptimizerTest, Ranks_MoreThanEight_GroupedEqualsUngrouped) {
         sums.push_back(members.empty() ? nullptr : grouped.store.SumGroup(slot, members));
         input.group_sums.push_back(members.empty() ? nullptr : sums.back()->values().data());
       }
-      grouped.store.Publish(slot, grouped.store.Compute(slot, Round(round), input));
+      grouped.store.Publish(slot, grouped.store.Compute(slot, Round(round), input).block);
       ASSERT_TRUE(SameBits(grouped.store.current(slot)->values(), plain.store.current(slot)->values()))
           << ranks << " ranks, round " << round;
     }
@@ -275,7 +356,7 @@ TEST(BlockStoreTest, InitialValues_OfRoundZero_AreThePayloadWhateverItsWeight) {
   BlockStore store({4}, {}, {});
   Contributions contributions;
   contributions.Add(0, 8, {1, -0.0f, 3, 4});
-  store.Publish(Slot(0), store.Compute(Slot(0), Round(0), contributions.Input()));
+  store.Publish(Slot(0), store.Compute(Slot(0), Round(0), contributions.Input()).block);
   EXPECT_TRUE(SameBits(store.current(Slot(0))->values(), Values{1, -0.0f, 3, 4}));
 }
 
@@ -327,7 +408,7 @@ TEST(BlockStoreTest, Block_InARecycledBuffer_HasNoChecksum) {
     pair.store.Commit();
     Contributions contributions;
     contributions.Add(0, 1, RandomValues(random, 50));
-    const BufferRef block = pair.store.Compute(Slot(0), Round(round), contributions.Input());
+    const BufferRef block = pair.store.Compute(Slot(0), Round(round), contributions.Input()).block;
     ASSERT_FALSE(block->checksum.has_value()) << "round " << round;
     block->checksum = round;
     ++uses[block->values().data()];

@@ -1,0 +1,88 @@
+// Checkpointer: writes a shard's part of a version to disk, on a thread of its own, while rounds go on.
+//
+//   Start(version, snapshots) ──> the file, then ShardBase: from then on the shard comes back from here
+//                             ──> OnCheckpointWritten: the journal needs nothing up to this version any more
+//
+// Snapshots hold on to the blocks' own memory: nothing is copied up front, and rounds write elsewhere meanwhile. One
+// checkpoint is written at a time; one that is due while another is written is left out. When the disk refuses, this
+// checkpoint is given up, `state()` says why, and the journal simply goes on.
+//
+// Thread-safety: all of it. The event comes on its own thread, without any lock.
+#ifndef LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
+#define LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/mutex.h"
+#include "server/service/shard_base.h"
+#include "server/service/shard_model.h"
+#include "server/storage/block_store.h"
+#include "server/storage/checkpoint.h"
+#include "server/storage/file_system.h"
+
+namespace lockstep::service {
+
+class Checkpointer {
+ public:
+  class Events {
+   public:
+    virtual ~Events() = default;
+    virtual void OnCheckpointWritten(const ShardBase& base) = 0;
+  };
+
+  struct Request {
+    storage::CheckpointIdentity identity;
+    const ShardModel* model = nullptr;           // its layout; must outlive the writing
+    std::vector<storage::BlockSnapshot> blocks;  // by slot
+  };
+
+  // For status.
+  struct State {
+    std::optional<Version> newest;               // written by this process
+    absl::Status trouble;                        // why the last one was given up
+    absl::Duration took = absl::ZeroDuration();  // of the newest
+  };
+
+  // `files` and `events` must outlive this. `data_folder`: this shard's own, for ShardBase; `folder`: of checkpoints.
+  Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events);
+  ~Checkpointer() { Stop(); }
+
+  // Gives up what is being written, at its next block. Again: does nothing.
+  void Stop();
+
+  // A request would be taken now.
+  bool idle() const;
+  // Takes the request, unless another is under way. Does not block.
+  void Start(Request request);
+
+  State state() const;
+
+ private:
+  void Run();
+  absl::StatusOr<ShardBase> Write(const Request& request);
+  bool stopping() const;
+  void RemoveBefore(const ShardBase& base);
+
+  storage::FileSystem* const files_;
+  const std::string data_folder_;
+  const std::string folder_;
+  Events* const events_;
+
+  mutable Mutex mutex_;
+  std::optional<Request> request_ ABSL_GUARDED_BY(mutex_);
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  State state_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_

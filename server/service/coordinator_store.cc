@@ -1,0 +1,96 @@
+#include "server/service/coordinator_store.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/convert.h"
+#include "proto/durable.pb.h"
+#include "server/storage/sealed_file.h"
+
+namespace lockstep::service {
+namespace {
+
+constexpr absl::string_view kKind = "lockstep coordinator 1";
+
+v1::CoordinatorState ToState(const SavedRun& run) {
+  const core::CoordinatorMemory& memory = run.memory;
+  v1::CoordinatorState state;
+  state.set_run_id(memory.run_id);
+  state.set_workers(memory.workers);
+  state.set_shards(memory.shards);
+  state.set_generation(memory.generation.value());
+  if (memory.announced) state.set_announced_resume(memory.announced->value());
+  for (const core::CoordinatorMemory::Place& place : memory.places) {
+    v1::CoordinatorState::Place* saved = state.add_places();
+    saved->set_rank(place.rank.value());
+    saved->set_incarnation(place.incarnation.value());
+    saved->set_name(place.name);
+    saved->set_defined(place.defined);
+    saved->set_left(place.left);
+    saved->set_replacements(place.replacements);
+  }
+  for (Incarnation incarnation : memory.fenced) state.add_fenced(incarnation.value());
+  if (memory.model) *state.mutable_model() = ToProto(*memory.model);
+  state.set_done(memory.done);
+  *state.mutable_optimizer() = run.optimizer;
+  state.set_block_elements(run.block_elements);
+  return state;
+}
+
+absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
+  SavedRun run;
+  core::CoordinatorMemory& memory = run.memory;
+  memory.run_id = state.run_id();
+  memory.workers = state.workers();
+  memory.shards = state.shards();
+  memory.generation = Generation(state.generation());
+  if (state.has_announced_resume()) memory.announced = Round(state.announced_resume());
+  for (const v1::CoordinatorState::Place& place : state.places()) {
+    if (place.rank() >= memory.workers) return absl::DataLossError("it names a rank that the run does not have");
+    memory.places.push_back({.rank = Rank(place.rank()),
+                             .incarnation = Incarnation(place.incarnation()),
+                             .name = place.name(),
+                             .defined = place.defined(),
+                             .left = place.left(),
+                             .replacements = place.replacements()});
+  }
+  for (uint64_t incarnation : state.fenced()) memory.fenced.push_back(Incarnation(incarnation));
+  if (state.has_model()) {
+    absl::StatusOr<ModelSpec> model = FromProto(state.model());
+    if (!model.ok()) return model.status();
+    memory.model = *std::move(model);
+  }
+  memory.done = state.done();
+  run.optimizer = state.optimizer();
+  run.block_elements = state.block_elements();
+  return run;
+}
+
+}  // namespace
+
+CoordinatorStore::CoordinatorStore(storage::FileSystem* files, std::string folder)
+    : files_(files), folder_(std::move(folder)) {}
+
+absl::StatusOr<std::optional<SavedRun>> CoordinatorStore::Load() const {
+  absl::StatusOr<std::optional<std::string>> contents = storage::ReadSealedFile(*files_, path(), kKind);
+  const auto explain = [&](const absl::Status& why) {
+    return absl::Status(why.code(), absl::StrCat(why.message(),
+                                                 ". Without it the run cannot go on: bring the file back "
+                                                 "from a copy, or begin a new run with an empty --data-dir"));
+  };
+  if (absl::IsDataLoss(contents.status())) return explain(contents.status());
+  if (!contents.ok()) return contents.status();
+  if (!*contents) return std::nullopt;
+  v1::CoordinatorState state;
+  if (!state.ParseFromString(**contents))
+    return explain(absl::DataLossError(absl::StrCat(path(), " cannot be parsed")));
+  absl::StatusOr<SavedRun> run = FromState(state);
+  if (!run.ok()) return explain(absl::DataLossError(absl::StrCat(path(), ": ", run.status().message())));
+  return *std::move(run);
+}
+
+absl::Status CoordinatorStore::Save(const SavedRun& run) {
+  return storage::WriteSealedFile(*files_, path(), kKind, ToState(run).SerializeAsString());
+}
+
+}  // namespace lockstep::service

@@ -1,0 +1,51 @@
+// Recovery: a shard that comes back makes its memory again from its disk: its newest checkpoint, then the journal's
+// rounds after it, one after the other, with the very operations that made them.
+//
+// Thread-safety: functions. Blocks on the disk.
+#ifndef LOCKSTEP_SERVER_SERVICE_RECOVERY_H_
+#define LOCKSTEP_SERVER_SERVICE_RECOVERY_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/ids.h"
+#include "proto/types.pb.h"
+#include "server/core/shard.h"
+#include "server/service/shard_model.h"
+#include "server/storage/file_system.h"
+#include "server/storage/journal.h"
+
+namespace lockstep::service {
+
+// A shard as it was when it last said something about itself, or later.
+struct RecoveredShard {
+  std::string run_id;
+  std::unique_ptr<ShardModel> model;
+  core::ShardMemory memory;
+  std::unique_ptr<storage::Journal> journal;  // goes on after the last record
+};
+
+// Where a shard keeps what must outlive it.
+struct ShardFolders {
+  std::string data;               // this shard's own
+  std::string checkpoint_folder;  // may be shared by all shards; empty: within `data`
+
+  std::string journal() const { return data + "/journal"; }
+  std::string checkpoints() const { return checkpoint_folder.empty() ? data + "/checkpoints" : checkpoint_folder; }
+};
+
+// Absent: there is no journal. DATA_LOSS, with file and offset: it is damaged. INVALID_ARGUMENT: it is of
+// another shard. RESOURCE_EXHAUSTED: the model does not fit into `machine_bytes`.
+absl::StatusOr<std::optional<RecoveredShard>> RecoverShard(storage::FileSystem& files, const ShardFolders& folders,
+                                                           ShardIndex shard, const storage::JournalOptions& options,
+                                                           uint64_t machine_bytes);
+
+// What the journal of such a shard says about itself.
+storage::JournalIdentity IdentityOf(const std::string& run_id, const v1::RunDescription& run, const ShardModel& model);
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_RECOVERY_H_

@@ -1,0 +1,37 @@
+// ShardBase: the checkpoint from which a shard's journal goes on. A sealed file `base` in the shard's own folder,
+// replaced when the shard has written its part of a newer checkpoint.
+//
+// Thread-safety: functions have no state; everything blocks on the disk.
+#ifndef LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
+#define LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/service/shard_model.h"
+#include "server/storage/checkpoint.h"
+#include "server/storage/file_system.h"
+
+namespace lockstep::service {
+
+struct ShardBase {
+  storage::CheckpointIdentity identity;
+  storage::CheckpointFile file;
+};
+
+// Survives the death of the machine. Errors as FileSystem: then the older base is still there.
+absl::Status SaveShardBase(storage::FileSystem& files, const std::string& data_folder, const ShardBase& base);
+
+// Absent: there is none. DATA_LOSS: it is damaged. What the file does not say comes from `model`.
+absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& files, const std::string& data_folder,
+                                                       const ShardModel& model);
+
+// Fills the model's blocks from the base's file in `folder`. DATA_LOSS: it is missing or damaged, with file and place.
+absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,
+                             ShardModel& model);
+
+}  // namespace lockstep::service
+
+#endif  // LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
