@@ -128,6 +128,8 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
   }
   if (saved) {
     if (absl::Status status = core::CoordinatorCore::CheckMemory(options, saved->memory); !status.ok()) return status;
+    // Whoever killed the process before may have come between the file's name and its sync.
+    if (absl::Status status = store->Save(*saved); !status.ok()) return status;
     options.run_id = saved->memory.run_id;
   }
   spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}", options.run_id,

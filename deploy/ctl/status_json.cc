@@ -72,6 +72,7 @@ Json RoundJson(const v1::RoundRecord& round) {
           {"participants", NumbersJson(round.participants())},
           {"seconds", round.seconds()},
           {"collect_seconds", round.collect_seconds()},
+          {"journal_seconds", round.journal_seconds()},
           {"last_rank", round.last_rank()},
           {"last_by_seconds", round.last_by_seconds()}};
 }

@@ -97,7 +97,8 @@ Cells RoundCells(const v1::Status& status, int index, Width width) {
   const std::string late = BlamesTheLast(status, index) ? FormatSeconds(round.last_by_seconds()) : "-";
   return Join({absl::StrCat(round.version()), FormatSeconds(round.seconds()), absl::StrCat(ranks.size()),
                LastToCome(status, index), late},
-              {FormatSeconds(round.collect_seconds()), absl::StrCat(round.generation()), OrDash(FormatRanges(ranks))},
+              {FormatSeconds(round.collect_seconds()), FormatSeconds(round.journal_seconds()),
+               absl::StrCat(round.generation()), OrDash(FormatRanges(ranks))},
               width);
 }
 
@@ -140,7 +141,10 @@ std::string RoundsTable(const v1::Status& status, uint32_t most, Width width, co
                     {"WORKERS", Align::kRight},
                     {"LAST", Align::kLeft},
                     {"BY", Align::kRight}},
-                   {{"COLLECTED IN", Align::kRight}, {"GENERATION", Align::kRight}, {"PARTICIPANTS", Align::kLeft}},
+                   {{"COLLECTED IN", Align::kRight},
+                    {"JOURNALED IN", Align::kRight},
+                    {"GENERATION", Align::kRight},
+                    {"PARTICIPANTS", Align::kLeft}},
                    width));
   for (int i = 0; i < std::min(status.rounds_size(), static_cast<int>(most)); ++i) {
     table.Add(RoundCells(status, i, width));

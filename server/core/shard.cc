@@ -456,7 +456,8 @@ void ShardCore::RecordTimes(absl::Time now) {
                  .duration = now - completed_at_,
                  .collect = absl::ZeroDuration(),
                  .last = Rank(0),
-                 .last_by = absl::ZeroDuration()};
+                 .last_by = absl::ZeroDuration(),
+                 .journal = absl::ZeroDuration()};
   absl::Time last = absl::InfinitePast();
   absl::Time before = absl::InfinitePast();
   for (const Worker& worker : workers_) {
@@ -467,6 +468,7 @@ void ShardCore::RecordTimes(absl::Time now) {
       last_round_.last = worker.member.rank;
     }
   }
+  if (journal_) last_round_.journal = now - journaling_since_;
   last_round_.collect = last - first_arrival_;
   if (before != absl::InfinitePast()) last_round_.last_by = last - before;
   completed_at_ = now;

@@ -229,6 +229,7 @@ struct RoundTimes {
   absl::Duration collect;   // from the first contribution to the last
   Rank last;                // whose contribution was whole last
   absl::Duration last_by;   // how long after the last but one
+  absl::Duration journal;   // how long it took to make it durable, once it was reduced
 };
 
 // What the round in progress lacks.

@@ -76,16 +76,21 @@ void CoordinatorDriver::PlanLocked(const core::Persist&, Plan& plan) {
 
 void CoordinatorDriver::SaveUntilDone(const SavedRun& run) {
   constexpr absl::Duration kTryAgainAfter = absl::Milliseconds(200);
+  {
+    MutexLock lock(&mutex_);
+    save_ = {.since = MonotonicNow(), .trouble = ""};
+  }
   while (true) {
     const absl::Status status = store_->Save(run);
     {
       MutexLock lock(&mutex_);
-      if (!status.ok() && disk_trouble_.ok()) {
+      if (!status.ok() && save_->trouble.empty()) {
         spdlog::error("coordinator: the run waits for the disk: {}", std::string(status.message()));
-      } else if (status.ok() && !disk_trouble_.ok()) {
+      } else if (status.ok() && !save_->trouble.empty()) {
         spdlog::warn("coordinator: the disk takes data again");
       }
-      disk_trouble_ = status;
+      save_->trouble = std::string(status.message());
+      if (status.ok()) save_.reset();
     }
     if (status.ok() || outbox_.WaitOrStop(kTryAgainAfter)) return;
   }
@@ -417,7 +422,7 @@ void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
 v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
   MutexLock lock(&mutex_);
   const absl::Time now = MonotonicNow();
-  v1::Status status = DescribeRun(core_, reports_, rounds_, most_rounds, now);
+  v1::Status status = DescribeRun(core_, reports_, rounds_, most_rounds, now, save_);
   if (core_.model()) *status.mutable_model() = ToProto(*core_.model());
   status.set_block_elements(BlockElementsLocked());
   *status.mutable_optimizer() = settings_.optimizer;

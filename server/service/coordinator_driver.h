@@ -137,8 +137,8 @@ class CoordinatorDriver {
   std::vector<std::shared_ptr<ServeStream>> shards_ ABSL_GUARDED_BY(mutex_);  // by index; null: no stream
   std::vector<ReportedShard> reports_ ABSL_GUARDED_BY(mutex_);
   RoundHistory rounds_ ABSL_GUARDED_BY(mutex_);
-  absl::Status disk_trouble_ ABSL_GUARDED_BY(mutex_);  // why the run cannot be saved
-  Outbox outbox_;                                      // last: its thread uses all of the above
+  std::optional<SlowSave> save_ ABSL_GUARDED_BY(mutex_);  // under way
+  Outbox outbox_;                                         // last: its thread uses all of the above
 };
 
 }  // namespace lockstep::service

@@ -48,8 +48,8 @@ v1::Status::State StateOf(RunState state) {
 class Describer {
  public:
   Describer(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards, const RoundHistory& rounds,
-            absl::Time now)
-      : core_(core), shards_(shards), rounds_(rounds), now_(now) {}
+            absl::Time now, const std::optional<SlowSave>& save)
+      : core_(core), shards_(shards), rounds_(rounds), now_(now), save_(save) {}
 
   v1::Status Describe(uint32_t most_rounds) {
     status_.set_run_id(core_.options().run_id);
@@ -221,7 +221,23 @@ class Describer {
     } else if (asked && now_ - core_.state_since() > kWorthTelling) {
       AddShard(s, now_ - core_.state_since(),
                absl::StrCat("has not answered the change to generation ", core_.generation().value()));
+    } else {
+      WaitForDisk(s);
     }
+  }
+
+  void WaitForDisk(uint32_t s) {
+    const v1::ShardReport& report = shards_[s].report;
+    const absl::Duration waits = report.disk_seconds() > 0
+                                     ? absl::Seconds(report.disk_seconds()) + (now_ - shards_[s].at)
+                                     : absl::ZeroDuration();
+    const absl::Duration saves = s == 0 && save_ ? now_ - save_->since : absl::ZeroDuration();
+    const absl::Duration longest = std::max(waits, saves);
+    const std::string& trouble = waits >= saves ? report.disk_trouble() : save_->trouble;
+    if (trouble.empty() && longest <= kWorthTelling) return;
+    AddShard(s, longest,
+             trouble.empty() ? std::string("its disk has not taken what it was given yet")
+                             : absl::StrCat("its disk takes nothing: ", trouble));
   }
 
   void AddShard(uint32_t s, absl::Duration since, std::string reason) {
@@ -312,6 +328,7 @@ class Describer {
   const std::vector<ReportedShard>& shards_;
   const RoundHistory& rounds_;
   const absl::Time now_;
+  const std::optional<SlowSave>& save_;
   v1::Status status_;
 };
 
@@ -338,8 +355,9 @@ const v1::RoundRecord* RoundHistory::Find(uint64_t version) const {
 }
 
 v1::Status DescribeRun(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards,
-                       const RoundHistory& rounds, uint32_t most_rounds, absl::Time now) {
-  return Describer(core, shards, rounds, now).Describe(most_rounds);
+                       const RoundHistory& rounds, uint32_t most_rounds, absl::Time now,
+                       const std::optional<SlowSave>& save) {
+  return Describer(core, shards, rounds, now, save).Describe(most_rounds);
 }
 
 }  // namespace lockstep::service

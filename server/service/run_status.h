@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -20,6 +21,12 @@ struct ReportedShard {
   v1::ShardReport report;
   absl::Time at = absl::InfinitePast();             // when it came; never: InfinitePast
   std::optional<absl::Time> closed = std::nullopt;  // when the stream ended; none while there is one
+};
+
+// The coordinator's own state is being saved, and what it has decided waits for that.
+struct SlowSave {
+  absl::Time since;
+  std::string trouble;  // why the disk takes nothing, if it says so
 };
 
 // Recent rounds, one record per version: that of the shard on which it took longest.
@@ -40,7 +47,8 @@ absl::Duration SilentAfter(absl::Duration lease);
 
 // Everything but `model`, `block_elements`, `optimizer`, `coordinator` and `uptime_seconds`.
 v1::Status DescribeRun(const core::CoordinatorCore& core, const std::vector<ReportedShard>& shards,
-                       const RoundHistory& rounds, uint32_t most_rounds, absl::Time now);
+                       const RoundHistory& rounds, uint32_t most_rounds, absl::Time now,
+                       const std::optional<SlowSave>& save = std::nullopt);
 
 }  // namespace lockstep::service
 

@@ -166,6 +166,10 @@ v1::ShardReport ShardDriver::Report() {
   v1::ShardReport report = DescribeRound(core_, MonotonicNow());
   report.set_parameter_bytes(model_ == nullptr ? 0 : model_->store.parameter_bytes());
   report.set_contribution_bytes(planner_.contributions().kept_bytes());
+  if (core_.journaling()) {
+    report.set_disk_seconds(absl::ToDoubleSeconds(MonotonicNow() - core_.journaling_since()));
+    report.set_disk_trouble(std::string(journal_->state().trouble.message()));
+  }
   for (const core::RoundTimes& times : completed_) *report.add_rounds() = ToProto(times);
   completed_.clear();
   return report;

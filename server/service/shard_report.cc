@@ -30,6 +30,7 @@ v1::RoundRecord ToProto(const core::RoundTimes& times) {
   record.set_collect_seconds(absl::ToDoubleSeconds(times.collect));
   record.set_last_rank(times.last.value());
   record.set_last_by_seconds(absl::ToDoubleSeconds(times.last_by));
+  record.set_journal_seconds(absl::ToDoubleSeconds(times.journal));
   return record;
 }
 

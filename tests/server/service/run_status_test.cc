@@ -390,5 +390,38 @@ TEST(RoundHistoryTest, Records_InAnyOrder_AreSortedAndBounded) {
   EXPECT_EQ(history.records().back().version(), 1001u);
 }
 
+// ---- Disks ----
+
+TEST_F(RunStatusTest, Disk_OfAShardTakesNothing_IsNamedAtOnceWithTheReason) {
+  ArriveAndJoin();
+  Change(0);
+  shards_[1].report.set_disk_seconds(0.4);
+  shards_[1].report.set_disk_trouble("journal-000001: no space left");
+  const v1::Status status = Describe();
+  ASSERT_GE(status.waiting_for_size(), 1);
+  EXPECT_EQ(status.waiting_for(0).shard_index(), 1u);
+  EXPECT_NEAR(status.waiting_for(0).since_seconds(), 0.4, 0.001);
+  EXPECT_THAT(status.waiting_for(0).reason(), HasSubstr("its disk takes nothing: journal-000001: no space left"));
+}
+
+TEST_F(RunStatusTest, Disk_OfAShardStandsStill_IsNamedOnceItIsWorthTelling) {
+  ArriveAndJoin();
+  Change(0);
+  shards_[0].report.set_disk_seconds(0.01);
+  EXPECT_THAT(Describe().waiting_for(), ::testing::IsEmpty());
+  shards_[0].report.set_disk_seconds(3);
+  EXPECT_THAT(Describe().waiting_for(0).reason(), HasSubstr("its disk has not taken"));
+}
+
+TEST_F(RunStatusTest, Disk_OfTheCoordinatorIsFull_ShardZeroIsNamed) {
+  ArriveAndJoin();
+  Change(0);
+  const SlowSave save{.since = now_ - absl::Seconds(2), .trouble = "coordinator.tmp: no space left"};
+  const v1::Status status = DescribeRun(core_, shards_, history_, 0, now_, save);
+  ASSERT_GE(status.waiting_for_size(), 1);
+  EXPECT_EQ(status.waiting_for(0).shard_index(), 0u);
+  EXPECT_THAT(status.waiting_for(0).reason(), HasSubstr("no space left"));
+}
+
 }  // namespace
 }  // namespace lockstep::service

@@ -1,0 +1,86 @@
+#include "tests/sim/exploration/core_state.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "tests/sim/exploration/bytes.h"
+
+namespace lockstep::core {
+
+using exploration::Bytes;
+
+void StateReader::Append(const ShardCore& core, std::string& bytes) {
+  const auto& [self, journal, installed, sealed, serving, seal_unanswered, computing, journaling, journaling_since,
+               installing, last, next, newest, before, tentative, workers, groups, contributors, whole, slots, received,
+               closed, completed_at, first_arrival, last_round, duplicates, stale] = core;
+  Bytes out(bytes);
+  out.Add(self, journal, installed, sealed, serving, seal_unanswered, computing, journaling, next, tentative);
+  // What is left over from earlier is not part of the state.
+  out.Add(journaling ? installing : Generation(0), journaling ? last : Slot(0));
+  out.Add(newest.completed_in, newest.participants);
+  if (tentative) out.Add(before.completed_in, before.participants);
+  out.Add(workers.size());
+  for (const ShardCore::Worker& worker : workers) {
+    const auto& [member, contributes, begun, weight, blocks, arrived, attached] = worker;
+    out.Add(member, contributes, begun, begun ? weight : 0, blocks, arrived, attached);
+  }
+  out.Add(groups.size());
+  for (const ShardCore::Group& group : groups) {
+    const auto& [size] = group;
+    out.Add(size);
+  }
+  out.Add(contributors, whole, received, closed, slots.size());
+  for (const ShardCore::SlotState& slot : slots) {
+    const auto& [phase, contributions, groups_summed] = slot;
+    out.Add(phase, contributions, groups_summed);
+  }
+}
+
+void StateReader::Append(const ShardMemory& memory, std::string& bytes) {
+  const auto& [begun, checkpoint, installed, next, newest, before, tentative] = memory;
+  Bytes out(bytes);
+  out.Add(begun, checkpoint, installed, next, newest.completed_in, newest.participants, tentative);
+  if (tentative) out.Add(before.completed_in, before.participants);
+}
+
+void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
+  const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, ask_again,
+               announced, fenced, changed] = core;
+  Bytes out(bytes);
+  out.Add(state, failure, generation, resume, model.has_value(), ask_again, announced, changed);
+  for (const Seat& seat : seats) {
+    const auto& [holds, incarnation, name, defined, since, heard, replacements] = seat;
+    out.Add(holds, incarnation, name, defined, since, heard, replacements);
+  }
+  for (const ShardSeat& seat : shards) {
+    const auto& [present, incarnation, address] = seat;
+    out.Add(present, incarnation, address);
+  }
+  out.Add(change.members, change.shards, change.installed, change.sealed.size());
+  for (const auto& answer : change.sealed) {
+    out.Add(answer.has_value());
+    if (!answer) continue;
+    const auto& [next, completed_in, blank] = *answer;
+    out.Add(next, completed_in, blank);
+  }
+  std::vector<Incarnation> sorted(fenced.begin(), fenced.end());
+  std::sort(sorted.begin(), sorted.end());
+  out.Add(sorted);
+}
+
+}  // namespace lockstep::core
+
+namespace lockstep::client {
+
+void StateReader::Append(const SessionCore& core, std::string& bytes) {
+  const auto& [options, generation, members, resume, next, target, pending, shards] = core;
+  exploration::Bytes out(bytes);
+  out.Add(options.me, generation, members, resume, next, target, pending);
+  for (const SessionCore::Shard& shard : shards) {
+    const auto& [connected, received, stored, complete, completed_in, participants] = shard;
+    out.Add(connected, received, stored, complete);
+    if (complete) out.Add(completed_in, participants);
+  }
+}
+
+}  // namespace lockstep::client
