@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
+#include "server/fail_points.h"
 #include "server/service/optimizer_config.h"
 
 namespace lockstep {
@@ -127,6 +128,20 @@ void AddDurability(CLI::App& app, ServerFlags& flags) {
       ->group("Durability");
 }
 
+void AddTesting(CLI::App& app, ServerFlags& flags) {
+  app.add_option("--fail-point", flags.fail_point,
+                 "NAME@N: the process kills itself (kill -9) when it comes by this place for the N-th time")
+      ->group("Testing");
+  app.add_flag_callback(
+         "--list-fail-points",
+         [] {
+           for (const std::string& name : FailPointNames()) std::cout << name << "\n";
+           throw CLI::Success();
+         },
+         "print the places that --fail-point knows, and end")
+      ->group("Testing");
+}
+
 absl::Status Check(const ServerFlags& flags) {
   if (flags.shard_index >= flags.shards) {
     return absl::InvalidArgumentError(absl::StrCat("--shard-index ", flags.shard_index, " is not one of shards 0 to ",
@@ -137,6 +152,7 @@ absl::Status Check(const ServerFlags& flags) {
         "--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
   }
   if (absl::Status status = service::FromProto(flags.optimizer).status(); !status.ok()) return status;
+  if (absl::Status status = MakeFailPoint(flags.fail_point).status(); !status.ok()) return status;
   if (flags.durability != core::Durability::kNone && flags.data_dir.empty()) {
     return absl::InvalidArgumentError(
         "--data-dir DIR is needed, a folder of this shard's own that a restart finds again (or --durability memory, "
@@ -154,6 +170,7 @@ bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code)
   AddOptimizer(app, flags.optimizer);
   AddSettings(app, flags);
   AddDurability(app, flags);
+  AddTesting(app, flags);
   app.footer(
       "Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
   try {

@@ -18,6 +18,7 @@
 #include "common/mutex.h"
 #include "common/random_id.h"
 #include "common/wire/channel.h"
+#include "server/fail_points.h"
 #include "server/service/coordinator_driver.h"
 #include "server/service/coordinator_link.h"
 #include "server/service/coordinator_store.h"
@@ -121,7 +122,8 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
   std::unique_ptr<service::CoordinatorStore> store;
   std::optional<service::SavedRun> saved;
   if (Durable(flags)) {
-    store = std::make_unique<service::CoordinatorStore>(&storage::SystemFiles(), flags.data_dir);
+    store = std::make_unique<service::CoordinatorStore>(&storage::SystemFiles(), flags.data_dir,
+                                                        *MakeFailPoint(flags.fail_point));
     absl::StatusOr<std::optional<service::SavedRun>> loaded = store->Load();
     if (!loaded.ok()) return loaded.status();
     saved = *std::move(loaded);
@@ -145,6 +147,7 @@ service::ShardOptions OptionsOfShard(const ServerFlags& flags) {
   options.files = &storage::SystemFiles();
   options.folders = {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
   options.journal.sync = flags.sync_rounds;
+  options.journal.fail_point = *MakeFailPoint(flags.fail_point);  // was checked with the flags
   return options;
 }
 

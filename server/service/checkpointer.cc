@@ -11,10 +11,14 @@
 
 namespace lockstep::service {
 
-Checkpointer::Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events)
-    : files_(files), data_folder_(std::move(data_folder)), folder_(std::move(folder)), events_(events), thread_([this] {
-        Run();
-      }) {}
+Checkpointer::Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events,
+                           storage::FailPoint fail_point)
+    : files_(files),
+      data_folder_(std::move(data_folder)),
+      folder_(std::move(folder)),
+      events_(events),
+      fail_point_(std::move(fail_point)),
+      thread_([this] { Run(); }) {}
 
 void Checkpointer::Stop() {
   {
@@ -90,12 +94,15 @@ absl::StatusOr<ShardBase> Checkpointer::Write(const Request& request) {
     contents.state.assign(state.begin(), state.end());
     return absl::OkStatus();
   };
+  storage::Pass(fail_point_, "checkpoint.before-write");
   absl::StatusOr<storage::CheckpointFile> file =
       storage::WriteShardCheckpoint(*files_, folder_, request.identity, model.spec, model.layout, model.shard, read);
   if (!file.ok()) return file.status();
+  storage::Pass(fail_point_, "checkpoint.after-write");
   ShardBase base{.identity = request.identity, .file = *std::move(file)};
   const absl::StatusOr<std::optional<ShardBase>> before = LoadShardBase(*files_, data_folder_, model);
   if (absl::Status status = SaveShardBase(*files_, data_folder_, base); !status.ok()) return status;
+  storage::Pass(fail_point_, "checkpoint.after-base");
   if (before.ok() && *before) RemoveBefore(**before);
   return base;
 }

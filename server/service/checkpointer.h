@@ -25,6 +25,7 @@
 #include "server/service/shard_model.h"
 #include "server/storage/block_store.h"
 #include "server/storage/checkpoint.h"
+#include "server/storage/fail_point.h"
 #include "server/storage/file_system.h"
 
 namespace lockstep::service {
@@ -51,7 +52,8 @@ class Checkpointer {
   };
 
   // `files` and `events` must outlive this. `data_folder`: this shard's own, for ShardBase; `folder`: of checkpoints.
-  Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events);
+  Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events,
+               storage::FailPoint fail_point = nullptr);
   ~Checkpointer() { Stop(); }
 
   // Gives up what is being written, at its next block. Again: does nothing.
@@ -74,6 +76,7 @@ class Checkpointer {
   const std::string data_folder_;
   const std::string folder_;
   Events* const events_;
+  const storage::FailPoint fail_point_;
 
   mutable Mutex mutex_;
   std::optional<Request> request_ ABSL_GUARDED_BY(mutex_);

@@ -68,8 +68,8 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
 
 }  // namespace
 
-CoordinatorStore::CoordinatorStore(storage::FileSystem* files, std::string folder)
-    : files_(files), folder_(std::move(folder)) {}
+CoordinatorStore::CoordinatorStore(storage::FileSystem* files, std::string folder, storage::FailPoint fail_point)
+    : files_(files), folder_(std::move(folder)), fail_point_(std::move(fail_point)) {}
 
 absl::StatusOr<std::optional<SavedRun>> CoordinatorStore::Load() const {
   absl::StatusOr<std::optional<std::string>> contents = storage::ReadSealedFile(*files_, path(), kKind);
@@ -90,7 +90,10 @@ absl::StatusOr<std::optional<SavedRun>> CoordinatorStore::Load() const {
 }
 
 absl::Status CoordinatorStore::Save(const SavedRun& run) {
-  return storage::WriteSealedFile(*files_, path(), kKind, ToState(run).SerializeAsString());
+  storage::Pass(fail_point_, "coordinator.before-save");
+  absl::Status status = storage::WriteSealedFile(*files_, path(), kKind, ToState(run).SerializeAsString());
+  if (status.ok()) storage::Pass(fail_point_, "coordinator.after-save");
+  return status;
 }
 
 }  // namespace lockstep::service

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "proto/types.pb.h"
 #include "server/core/coordinator.h"
+#include "server/storage/fail_point.h"
 #include "server/storage/file_system.h"
 
 namespace lockstep::service {
@@ -28,7 +29,7 @@ struct SavedRun {
 class CoordinatorStore {
  public:
   // `files` must outlive this. `folder` is made when something is saved.
-  CoordinatorStore(storage::FileSystem* files, std::string folder);
+  CoordinatorStore(storage::FileSystem* files, std::string folder, storage::FailPoint fail_point = nullptr);
 
   // Absent: nothing was saved yet. DATA_LOSS, naming the file: it is damaged.
   absl::StatusOr<std::optional<SavedRun>> Load() const;
@@ -40,6 +41,7 @@ class CoordinatorStore {
 
   storage::FileSystem* const files_;
   const std::string folder_;
+  const storage::FailPoint fail_point_;
 };
 
 }  // namespace lockstep::service

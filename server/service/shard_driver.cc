@@ -37,11 +37,11 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
                    ? nullptr
                    : std::make_unique<JournalThread>(options_.files, options_.folders.journal(), options_.journal,
                                                      static_cast<JournalThread::Events*>(this))),
-      checkpointer_(options_.files == nullptr
-                        ? nullptr
-                        : std::make_unique<Checkpointer>(options_.files, options_.folders.data,
-                                                         options_.folders.checkpoints(),
-                                                         static_cast<Checkpointer::Events*>(this))),
+      checkpointer_(
+          options_.files == nullptr
+              ? nullptr
+              : std::make_unique<Checkpointer>(options_.files, options_.folders.data, options_.folders.checkpoints(),
+                                               static_cast<Checkpointer::Events*>(this), options_.journal.fail_point)),
       planner_(options_.shard, journal_.get()),
       performer_(options_.shard, options_.checksums, std::move(answer), this) {
   if (!recovered) return;

@@ -23,6 +23,17 @@ inline constexpr absl::string_view kJournalFailPoints[] = {
     "journal.index.after-replace",
 };
 
+// Of the coordinator's file, and of a shard's checkpoints.
+inline constexpr absl::string_view kOtherFailPoints[] = {
+    "coordinator.before-save", "coordinator.after-save", "checkpoint.before-write",
+    "checkpoint.after-write",  "checkpoint.after-base",
+};
+
+// Tells it, if there is one.
+inline void Pass(const FailPoint& fail_point, absl::string_view name) {
+  if (fail_point) fail_point(name);
+}
+
 }  // namespace lockstep::storage
 
 #endif  // LOCKSTEP_SERVER_STORAGE_FAIL_POINT_H_

@@ -66,6 +66,7 @@ TEST(FlagsTest, Flags_Wrong_EndWith64AndAMessage) {
       {{"--lease=1ms"}, {"--lease", "500ms", "1ms"}},
       {{"--lease=inf"}, {"--lease", "1h", "inf"}},
       {{"--durability=journal"}, {"--data-dir DIR", "--durability memory"}},
+      {{"--fail-point=nowhere@1"}, {"--fail-point", "nowhere@1"}},
       {{"--durability=disk"}, {"--durability", "disk", "journal"}},
       {{"--data-dir=/proc/nowhere"}, {"/proc/nowhere"}},
       {{"--block-elements=99999999"}, {"--block-elements"}},
