@@ -123,6 +123,11 @@ void AddDurability(CLI::App& app, ServerFlags& flags) {
                  "journal stays small (read by shard 0)")
       ->capture_default_str()
       ->group("Durability");
+  app.add_option("--journal-segment-bytes", flags.journal_segment_bytes,
+                 "size of a file of the journal; one takes at least two rounds")
+      ->check(CLI::Range(uint64_t{4096}, uint64_t{1} << 40))
+      ->capture_default_str()
+      ->group("Durability");
   app.add_option("--checkpoint-dir", flags.checkpoint_dir,
                  "where checkpoints go; may be one folder for all shards (default: checkpoints in --data-dir)")
       ->group("Durability");

@@ -33,7 +33,8 @@ struct ServerFlags {
   bool sync_rounds = false;
   std::string checkpoint_dir;      // empty: within data_dir
   uint64_t checkpoint_rounds = 0;  // 0: chosen for the model
-  std::string fail_point;          // NAME@N, see server/fail_points.h; empty: none
+  uint64_t journal_segment_bytes = uint64_t{64} << 20;
+  std::string fail_point;  // NAME@N, see server/fail_points.h; empty: none
 };
 
 // Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been

@@ -147,6 +147,7 @@ service::ShardOptions OptionsOfShard(const ServerFlags& flags) {
   options.files = &storage::SystemFiles();
   options.folders = {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
   options.journal.sync = flags.sync_rounds;
+  options.journal.segment_bytes = flags.journal_segment_bytes;
   options.journal.fail_point = *MakeFailPoint(flags.fail_point);  // was checked with the flags
   return options;
 }
