@@ -97,6 +97,7 @@ def _conclude(options, programs, folder, display, training):
              'samples_per_second': metrics.samples_per_second()}
     outcome = summary(options, result, facts)
     write_json(folder.summary, outcome)
+    folder.remove_state()  # the model is saved; a run that is done is not gone on with
     by_name = {process.name: process.restarts for process in supervisor.processes}
     display.say('\n' + report(outcome, by_name, folder.path))
 

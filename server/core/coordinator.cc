@@ -318,7 +318,8 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   }
   if (!event.run_id.empty() && event.run_id != options_.run_id) {
     return refuse(absl::AbortedError(absl::StrCat("shard ", event.shard.value(), " belongs to run ", event.run_id,
-                                                  ", but this is run ", options_.run_id, ": start the shard again")));
+                                                  ", but this is run ", options_.run_id,
+                                                  ": start it with an empty --data-dir to join this one")));
   }
   ShardSeat& seat = shards_[event.shard.value()];
   const bool known = seat.present && seat.incarnation == event.incarnation;

@@ -275,9 +275,9 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
   // Before it takes the place of the shard that is there: a stranger must not end that one.
   if (!hello.run_id().empty() && hello.run_id() != core_.options().run_id) {
     plan.actions.push_back([stream, run_id = core_.options().run_id, hello] {
-      stream->Close(
-          {grpc::StatusCode::ABORTED, absl::StrCat("shard ", hello.shard_index(), " belongs to run ", hello.run_id(),
-                                                   ", but this is run ", run_id, ": start the shard again")});
+      stream->Close({grpc::StatusCode::ABORTED, absl::StrCat("shard ", hello.shard_index(), " belongs to run ",
+                                                             hello.run_id(), ", but this is run ", run_id,
+                                                             ": start it with an empty --data-dir to join this one")});
     });
     return;
   }

@@ -167,6 +167,7 @@ class KilledShardTest(RunTest):
                 disturbed.kill(*shards)
                 summary = self.assert_same_bits(disturbed, restarts_at_least=len(shards))
                 self.assertEqual(summary['runs'], 1, disturbed.output)
+                self.assertFalse(os.path.exists(disturbed.path('state/shard-0')), 'journals stay behind')
 
 
 class LostShardTest(RunTest):
