@@ -1,9 +1,9 @@
 """kill -9 of real processes, again and again, while they train: the model must be that of a run in which nobody died.
 
-    undisturbed run ---------------------------------------------> data of model.safetensors
-    the same, while: random workers, shards, the coordinator,      the same bytes, or this fails
-      all at once die at random moments, and servers at every
+    a run, while: random workers, shards, the coordinator, all  --> data of model.safetensors
+      at once die at random moments, and servers at every
       fail point between two steps of durable work
+    an undisturbed run of as many rounds -------------------------> the same bytes, or this fails
 
 What dies is started again at once, as Kubernetes would. Prints kills by role, which fail points were hit, versions
 that were lost, and how long it took from a kill to the next version (one process at a time is killed, or all).
@@ -25,7 +25,8 @@ import time
 
 SHARDS = 2
 WORKERS = 3
-ROUNDS_PER_KILL = 40
+ENDLESS = 1_000_000_000  # rounds: the run ends when the kills are done, however slow the machine
+LAST_ROUNDS = 30  # after the last kill
 SLOWED = '0.06'  # seconds that a worker sleeps at most before a round, so that there is time to kill
 PATIENCE = 60.0  # only so that a run that hangs ends
 
@@ -228,7 +229,7 @@ class Chaos:
         self.run.kill([name])
         self.run.step()
         second_life = self.run.processes[name]
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + PATIENCE / 2
         while second_life.poll() is None and time.monotonic() < deadline:
             self.run.step()
             time.sleep(0.01)
@@ -276,21 +277,24 @@ def main():
     options = parser.parse_args()
     programs = Programs()
     fail_points = fail_points_of(programs)
-    rounds = options.kills * ROUNDS_PER_KILL
     scratch = tempfile.mkdtemp(prefix='lockstep-chaos-')
     runs = []
     try:
-        runs.append(Run(programs, os.path.join(scratch, 'undisturbed'), rounds, options.optimizer, slowed=False))
-        runs[0].finish()
-        runs.append(Run(programs, os.path.join(scratch, 'disturbed'), rounds, options.optimizer, slowed=True))
-        chaos = Chaos(runs[1], options, fail_points)
-        runs[1].await_version(0)
+        disturbed = Run(programs, os.path.join(scratch, 'disturbed'), ENDLESS, options.optimizer, slowed=True)
+        runs.append(disturbed)
+        chaos = Chaos(disturbed, options, fail_points)
+        disturbed.await_version(0)
         for number in range(options.kills):
             chaos.strike(number)
-        runs[1].slowed = False
-        runs[1].kill(runs[1].names('worker'))
-        runs[1].finish()
-        equal = runs[0].fingerprint() == runs[1].fingerprint()
+        disturbed.slowed = False
+        disturbed.kill(disturbed.names('worker'))
+        disturbed.rounds = chaos.look() + LAST_ROUNDS
+        disturbed.finish()
+        undisturbed = Run(programs, os.path.join(scratch, 'undisturbed'), disturbed.rounds, options.optimizer,
+                          slowed=False)
+        runs.append(undisturbed)
+        undisturbed.finish()
+        equal = undisturbed.fingerprint() == disturbed.fingerprint()
         report(chaos, equal)
         if not equal or chaos.lost:
             raise Failure(f'repeat with: tests/chaos/kill-anything --kills {options.kills} --seed {options.seed}')
