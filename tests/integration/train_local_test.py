@@ -195,7 +195,7 @@ class ControlTest(RunTest):
         return done.stdout
 
     def test_questions_from_any_shard(self):
-        with run('--shards', '3', '--delay-max', '0.2') as live:
+        with run('--shards', '3', '--delay-max', '0.5') as live:  # long enough for all questions
             live.wait_for_version(1)
             shards = json.loads(self.answer(live, 'shards', '-o', 'json'))
             self.assertEqual([shard['shard'] for shard in shards], [0, 1, 2])

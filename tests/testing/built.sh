@@ -1,0 +1,30 @@
+# Sourced by commands that run what Bazel builds. They need no terminal, no standard input, no HOME and no particular
+# folder. LOCKSTEP_OUTPUT_BASE: Bazel's --output_base.
+
+export PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+export USER=${USER:-$(id -un 2>/dev/null || echo uid"$(id -u)")}
+
+# built TARGET [FLAG...]: builds it, and prints the folder of what was built (Bazel's bazel-bin).
+built() {
+  local startup=() target=$1
+  shift
+  [[ -n ${LOCKSTEP_OUTPUT_BASE:-} ]] && startup+=("--output_base=$LOCKSTEP_OUTPUT_BASE")
+  # Bazel keeps its output below HOME; where that is not to be had, it needs another place.
+  if [[ -z ${HOME:-} || ! -w $HOME ]]; then
+    startup+=("--output_user_root=${XDG_CACHE_HOME:-/tmp}/lockstep-bazel-$(id -u)")
+  fi
+  bazel "${startup[@]}" build "$@" "$target" </dev/null >&2
+  bazel "${startup[@]}" info "$@" bazel-bin </dev/null 2>/dev/null
+}
+
+# built_programs FOLDER: builds the three programs and copies them into FOLDER, unless LOCKSTEP_BIN_DIR has them already.
+built_programs() {
+  local folder=${LOCKSTEP_BIN_DIR:-} program
+  if [[ -z $folder ]]; then
+    folder=$(built //:programs)
+  fi
+  for program in server/lockstep-server worker/trainer/lockstep-worker deploy/ctl/lockstepctl; do
+    [[ -e $folder/$program ]] || program=${program##*/}
+    cp "$folder/$program" "$1/"
+  done
+}
