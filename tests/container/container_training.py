@@ -97,6 +97,7 @@ class Containers:
 
     def network_namespace(self, name):
         pid = self._podman.output('inspect', '--format', '{{.State.Pid}}', self._full(name))
+        expect(pid != '0', f'{name} has ended already')
         return os.readlink(f'/proc/{pid}/ns/net')
 
     def stop(self, name):
@@ -163,7 +164,7 @@ def train_in_containers(podman, image):
                 code = containers.stop(f'shard-{index}')
                 expect(code == 0, f'shard-{index} ended with {code} on SIGTERM')
             return said['fingerprint']
-        except (Failure, subprocess.TimeoutExpired, ValueError) as failure:
+        except (Failure, OSError, subprocess.TimeoutExpired, ValueError) as failure:
             logs = ''.join(f'\n--- {name}\n' + '\n'.join(containers.logs(name).splitlines()[-15:])
                            for name in ('shard-0', 'shard-1', 'worker-0', 'worker-1'))
             raise Failure(f'{failure}{logs}')
