@@ -4,10 +4,13 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "server/fail_points.h"
 #include "server/service/optimizer_config.h"
@@ -15,19 +18,30 @@
 namespace lockstep {
 namespace {
 
-void AddPlace(CLI::App& app, ServerFlags& flags) {
-  app.add_option("--shard-index", flags.shard_index, "which shard this is; shard 0 also hosts the coordinator")
-      ->capture_default_str();
-  app.add_option("--shards", flags.shards, "how many shards the run has")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--workers", flags.workers, "how many workers the run has")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  app.add_option("--bind", flags.bind, "HOST:PORT to listen on; port 0 takes a free one")->capture_default_str();
-  app.add_option("--advertise", flags.advertise,
-                 "HOST:PORT under which others reach this shard (default: what is bound)");
-  app.add_option("--coordinator", flags.coordinator, "HOST:PORT of shard 0; needed on all other shards");
+constexpr char kByVariable[] = "Place (or LOCKSTEP_SHARD_INDEX and so on; every other option likewise)";
+
+void AddPlace(CLI::App& app, GivenServerPlace& given, ServerFlags& flags) {
+  app.add_option("--shard-index", given.shard_index,
+                 "which shard this is; shard 0 also hosts the coordinator (default: JOB_COMPLETION_INDEX, TF_CONFIG's "
+                 "ps, or N of a host name that ends in -N)")
+      ->group(kByVariable);
+  app.add_option("--shards", given.shards, "how many shards the run has (default: TF_CONFIG's ps, or 1)")
+      ->check(CLI::Range(uint32_t{1}, kMostShards))
+      ->group(kByVariable);
+  app.add_option("--workers", given.workers, "how many workers the run has (default: TF_CONFIG's, or 1)")
+      ->check(CLI::Range(uint32_t{1}, kMostWorkers))
+      ->group(kByVariable);
+  app.add_option("--bind", given.bind, "HOST:PORT to listen on; port 0 takes a free one")
+      ->default_str(absl::StrCat("0.0.0.0:", kDefaultPort))
+      ->group(kByVariable);
+  app.add_option("--advertise", given.advertise,
+                 "HOST:PORT under which others reach this shard (default: what is bound; for 0.0.0.0 the host's name, "
+                 "in a pod with its domain)")
+      ->group(kByVariable);
+  app.add_option("--coordinator", given.coordinator,
+                 "HOST:PORT of shard 0; needed on all other shards (default: TF_CONFIG's first ps, or this "
+                 "StatefulSet's pod 0)")
+      ->group(kByVariable);
   app.add_option("--port-file", flags.port_file, "write the advertised HOST:PORT here once listening");
 }
 
@@ -148,14 +162,6 @@ void AddTesting(CLI::App& app, ServerFlags& flags) {
 }
 
 absl::Status Check(const ServerFlags& flags) {
-  if (flags.shard_index >= flags.shards) {
-    return absl::InvalidArgumentError(absl::StrCat("--shard-index ", flags.shard_index, " is not one of shards 0 to ",
-                                                   flags.shards - 1, " (--shards ", flags.shards, ")"));
-  }
-  if (flags.shard_index > 0 && flags.coordinator.empty()) {
-    return absl::InvalidArgumentError(
-        "--coordinator HOST:PORT (the address of shard 0) is needed on every shard but 0");
-  }
   if (absl::Status status = service::FromProto(flags.optimizer).status(); !status.ok()) return status;
   if (absl::Status status = MakeFailPoint(flags.fail_point).status(); !status.ok()) return status;
   if (flags.durability != core::Durability::kNone && flags.data_dir.empty()) {
@@ -167,29 +173,57 @@ absl::Status Check(const ServerFlags& flags) {
   return absl::OkStatus();
 }
 
-}  // namespace
+// Found in more places than one variable each.
+const std::vector<std::string>& PlaceFlags() {
+  static const auto* flags =
+      new std::vector<std::string>{"shard-index", "shards", "workers", "bind", "advertise", "coordinator"};
+  return *flags;
+}
 
-bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code) {
-  CLI::App app("One shard of a Lockstep parameter server. Shard 0 also hosts the coordinator.");
-  AddPlace(app, flags);
+std::vector<std::string> NotByVariable() {
+  std::vector<std::string> flags = PlaceFlags();
+  flags.push_back("list-fail-points");
+  return flags;
+}
+
+// Adds everything to `app`.
+void AddAll(CLI::App& app, GivenServerPlace& given, ServerFlags& flags) {
+  AddPlace(app, given, flags);
   AddOptimizer(app, flags.optimizer);
   AddSettings(app, flags);
   AddDurability(app, flags);
   AddTesting(app, flags);
-  app.footer(
-      "Exit codes: 0 the run is done, 64 usage, 70 internal, 75 start again, 77 another process has this place.");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    exit_code = app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-    return false;
-  }
-  if (absl::Status status = Check(flags); !status.ok()) {
-    std::cerr << "lockstep-server: " << status.message() << "\nRun with --help for more information.\n";
-    exit_code = static_cast<int>(ExitCode::kUsage);
-    return false;
-  }
-  return true;
+  app.footer(kExitCodeHelp);
+}
+
+constexpr char kDescription[] = "One shard of a Lockstep parameter server. Shard 0 also hosts the coordinator.";
+
+}  // namespace
+
+bool ParseServerFlags(int argc, const char* const* argv, const Surroundings& surroundings, ServerFlags& flags,
+                      int& exit_code) {
+  CLI::App app(kDescription, "lockstep-server");
+  GivenServerPlace given;
+  AddAll(app, given, flags);
+  if (!ParseCommandLine(app, argc, argv, surroundings, NotByVariable(), exit_code)) return false;
+  absl::StatusOr<ServerPlace> place = FindServerPlace(given, surroundings);
+  absl::Status status = place.status();
+  if (status.ok()) flags.place = *std::move(place);
+  if (status.ok()) status = Check(flags);
+  if (status.ok()) return true;
+  std::cerr << "lockstep-server: " << status.message() << "\nRun with --help for more information.\n";
+  exit_code = static_cast<int>(ExitCode::kUsage);
+  return false;
+}
+
+std::vector<std::string> ServerFlagsByVariable() {
+  CLI::App app(kDescription, "lockstep-server");
+  GivenServerPlace given;
+  ServerFlags flags;
+  AddAll(app, given, flags);
+  std::vector<std::string> names = SettableByVariable(app, NotByVariable());
+  names.insert(names.end(), PlaceFlags().begin(), PlaceFlags().end());
+  return names;
 }
 
 }  // namespace lockstep

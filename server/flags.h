@@ -4,20 +4,17 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "common/identity.h"
 #include "proto/types.pb.h"
 #include "server/core/shard.h"
 
 namespace lockstep {
 
 struct ServerFlags {
-  uint32_t shard_index = 0;
-  uint32_t shards = 1;
-  uint32_t workers = 1;
-  std::string bind = "0.0.0.0:7000";
-  std::string advertise;
-  std::string coordinator;
+  ServerPlace place;
   std::string port_file;
   std::string log_level = "info";
   std::string log_file;
@@ -37,9 +34,12 @@ struct ServerFlags {
   std::string fail_point;  // NAME@N, see server/fail_points.h; empty: none
 };
 
-// Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been
-// explained on stderr), returns false and sets `exit_code`.
-bool ParseServerFlags(int argc, char** argv, ServerFlags& flags, int& exit_code);
+// Parses and checks the command line; what is not on it comes from `surroundings`. When the process should end instead
+// (--help, or a mistake, which has been explained on stderr), returns false and sets `exit_code`.
+bool ParseServerFlags(int argc, const char* const* argv, const Surroundings& surroundings, ServerFlags& flags,
+                      int& exit_code);
+// The flags that variables can set, see common/command_line.h. (Those of the place are looked for elsewhere, too.)
+std::vector<std::string> ServerFlagsByVariable();
 
 }  // namespace lockstep
 

@@ -10,11 +10,13 @@
 int main(int argc, char** argv) {
   lockstep::ServerFlags flags;
   int exit_code = 0;
-  if (!lockstep::ParseServerFlags(argc, argv, flags, exit_code)) return exit_code;
+  if (!lockstep::ParseServerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code))
+    return exit_code;
   if (absl::Status status = lockstep::StartProcess(flags.log_level, flags.log_file); !status.ok()) {
     spdlog::error("{}", std::string(status.message()));
     return static_cast<int>(lockstep::ExitCode::kUsage);
   }
+  for (const std::string& line : flags.place.found) spdlog::info("place: {}", line);
   const absl::Status status = lockstep::RunServer(flags);
   if (status.ok()) return 0;
   spdlog::error("ends: {}", std::string(status.message()));

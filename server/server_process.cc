@@ -83,14 +83,10 @@ class StopOnSignal {
   std::thread thread_;
 };
 
-std::string AdvertisedAddress(const ServerFlags& flags, int port) {
-  if (!flags.advertise.empty()) return flags.advertise;
-  std::string host = flags.bind.substr(0, flags.bind.rfind(':'));
-  if (host == "0.0.0.0" || host == "[::]") {
-    char name[256] = "localhost";
-    gethostname(name, sizeof(name) - 1);
-    host = name;
-  }
+std::string AdvertisedAddress(const ServerPlace& place, int port) {
+  if (!place.advertise.empty()) return WithPort(place.advertise, static_cast<uint16_t>(port));
+  std::string host = place.bind.substr(0, place.bind.rfind(':'));
+  if (host == "0.0.0.0" || host == "[::]") host = place.advertise_host;
   return absl::StrCat(host, ":", port);
 }
 
@@ -116,8 +112,8 @@ bool Durable(const ServerFlags& flags) { return flags.durability != core::Durabi
 // The coordinator of a new run, or of the one that this shard's folder holds.
 absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(const ServerFlags& flags) {
   core::CoordinatorOptions options{.run_id = absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16)),
-                                   .workers = flags.workers,
-                                   .shards = flags.shards,
+                                   .workers = flags.place.workers,
+                                   .shards = flags.place.shards,
                                    .lease = flags.lease};
   std::unique_ptr<service::CoordinatorStore> store;
   std::optional<service::SavedRun> saved;
@@ -135,14 +131,15 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
     options.run_id = saved->memory.run_id;
   }
   spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}", options.run_id,
-               saved ? ", which goes on" : "", flags.workers, flags.shards, absl::FormatDuration(flags.lease));
+               saved ? ", which goes on" : "", flags.place.workers, flags.place.shards,
+               absl::FormatDuration(flags.lease));
   return std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags), std::move(store),
                                                       std::move(saved));
 }
 
 service::ShardOptions OptionsOfShard(const ServerFlags& flags) {
   service::ShardOptions options{
-      .shard = ShardIndex(flags.shard_index), .self = Incarnation(RandomId()), .checksums = flags.checksums};
+      .shard = ShardIndex(flags.place.shard_index), .self = Incarnation(RandomId()), .checksums = flags.checksums};
   if (!Durable(flags)) return options;
   options.files = &storage::SystemFiles();
   options.folders = {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
@@ -170,7 +167,7 @@ absl::StatusOr<std::optional<service::RecoveredShard>> Recover(const service::Sh
 
 absl::Status RunServer(const ServerFlags& flags) {
   StopOnSignal::Block();
-  const ShardIndex index(flags.shard_index);
+  const ShardIndex index(flags.place.shard_index);
   const service::ShardOptions options = OptionsOfShard(flags);
   if (absl::Status status = CheckDataFolder(flags); !status.ok()) return status;
   absl::StatusOr<std::optional<service::RecoveredShard>> recovered = Recover(options);
@@ -188,7 +185,7 @@ absl::Status RunServer(const ServerFlags& flags) {
   int port = 0;
   grpc::ServerBuilder builder;
   wire::ConfigureServer(builder);
-  builder.AddListeningPort(flags.bind, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(flags.place.bind, grpc::InsecureServerCredentials(), &port);
   service::ShardService shard_service(&shard);
   builder.RegisterService(&shard_service);
   std::unique_ptr<service::CoordinatorService> coordinator_service;
@@ -196,18 +193,18 @@ absl::Status RunServer(const ServerFlags& flags) {
     coordinator_service = std::make_unique<service::CoordinatorService>(coordinator.get());
     builder.RegisterService(coordinator_service.get());
   }
-  service::ControlService control(coordinator.get(), &shard, flags.coordinator);
+  service::ControlService control(coordinator.get(), &shard, flags.place.coordinator);
   builder.RegisterService(&control);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot listen on --bind ", flags.bind,
+    return absl::InvalidArgumentError(absl::StrCat("cannot listen on --bind ", flags.place.bind,
                                                    ": is the port taken, or the address not of this machine?"));
   }
 
-  const std::string advertised = AdvertisedAddress(flags, port);
-  const std::string here = absl::StrCat(flags.bind.substr(0, flags.bind.rfind(':')), ":", port);
+  const std::string advertised = AdvertisedAddress(flags.place, port);
+  const std::string here = absl::StrCat(flags.place.bind.substr(0, flags.place.bind.rfind(':')), ":", port);
   spdlog::info("shard {}: listens on {}, advertised as {}", index.value(), here, advertised);
-  service::CoordinatorLink link(&shard, index, coordinator != nullptr ? here : flags.coordinator, advertised);
+  service::CoordinatorLink link(&shard, index, coordinator != nullptr ? here : flags.place.coordinator, advertised);
   answers = &link;
   absl::Status status = WritePortFile(flags.port_file, advertised);
   if (status.ok()) {

@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/identity.h"
 
 namespace lockstep::ctl {
 namespace {
@@ -23,7 +24,7 @@ bool IsRegularFile(const std::string& path) {
 absl::Status NotAnAddress(absl::string_view address, absl::string_view why) {
   return absl::InvalidArgumentError(
       absl::StrCat("'", absl::CHexEscape(address.substr(0, 80)), "' is not an address: ", why,
-                   ". Expected HOST:PORT, for example 127.0.0.1:7000, or a file that holds it"));
+                   ". Expected HOST:PORT, for example 127.0.0.1:7700, or a file that holds it"));
 }
 
 absl::StatusOr<std::string> ReadAddress(const std::string& path) {
@@ -74,8 +75,9 @@ absl::StatusOr<std::string> ResolveEndpoint(const std::string& text) {
   if (!is_url && (text.find('/') != std::string::npos || IsRegularFile(text))) {
     return ReadAddress(text);
   }
-  if (absl::Status status = CheckHostPort(text); !status.ok()) return status;
-  return text;
+  const std::string address = WithPort(text);
+  if (absl::Status status = CheckHostPort(address); !status.ok()) return status;
+  return address;
 }
 
 absl::StatusOr<std::string> AwaitEndpoint(const std::string& text) {

@@ -13,8 +13,8 @@ namespace lockstep::ctl {
 // OK for "host:7000", "10.0.0.1:7000", "[::1]:7000". INVALID_ARGUMENT says what is wrong with it.
 absl::Status CheckHostPort(absl::string_view address);
 
-// `text` is an address, or the path of a file whose first line is one (`run/endpoint`, which
-// train-local writes). A text with a '/' and a name of an existing file are taken as a path.
+// `text` is an address (without a port: that of kDefaultPort), or the path of a file whose first line is one
+// (`run/endpoint`, which train-local writes). A text with a '/' and a name of an existing file are taken as a path.
 // Reads the file; asks nobody on the network.
 //
 // INVALID_ARGUMENT: empty, or no address (in the file). UNAVAILABLE: the file is not there (yet).

@@ -67,7 +67,8 @@ void AddTime(CLI::App& app, const std::string& flags, std::optional<absl::Durati
 }
 
 void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
-  app.add_option("--endpoint", raw.endpoint, "address of any shard, HOST:PORT, or a file that holds it (run/endpoint)")
+  app.add_option("--endpoint", raw.endpoint,
+                 "address of any shard, HOST[:PORT], or a file that holds it (run/endpoint); default: 127.0.0.1:7700")
       ->envname("LOCKSTEP_ENDPOINT")
       ->type_name("ADDRESS");
   AddTime(app, "--timeout", raw.options.timeout,
@@ -188,6 +189,8 @@ bool NeedsEndpoint(const Options& options) { return options.command != Command::
 std::variant<Options, ExitCode> Finish(RawOptions raw) {
   raw.options.output = kOutputs.at(raw.output);
   if (!NeedsEndpoint(raw.options)) return raw.options;
+  raw.options.nobody_gave_endpoint = raw.endpoint.empty();
+  if (raw.endpoint.empty()) raw.endpoint = kDefaultEndpoint;
   absl::StatusOr<std::string> endpoint =
       raw.options.watch ? AwaitEndpoint(raw.endpoint) : ResolveEndpoint(raw.endpoint);
   if (!endpoint.ok()) {

@@ -29,6 +29,7 @@ enum class Output { kTable, kWide, kJson };
 struct Options {
   Command command = Command::kStatus;
   std::string endpoint;                   // HOST:PORT; empty only for `fingerprint --file`
+  bool nobody_gave_endpoint = false;      // it is kDefaultEndpoint
   std::optional<absl::Duration> timeout;  // absent: what suits the command
   Output output = Output::kTable;
   std::optional<absl::Duration> watch;  // repeat at this interval
@@ -45,6 +46,9 @@ struct Options {
 
 // The server knows no more.
 inline constexpr uint32_t kMostRounds = 256;
+
+// Of the shard in the same pod.
+inline constexpr char kDefaultEndpoint[] = "127.0.0.1:7700";
 
 inline constexpr absl::Duration kDefaultTimeout = absl::Seconds(5);
 

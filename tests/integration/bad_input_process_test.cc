@@ -53,7 +53,7 @@ TEST(FlagsTest, Flags_Wrong_EndWith64AndAMessage) {
       {{"--shards=0"}, {"--shards", "1"}},
       {{"--workers=0"}, {"--workers", "1"}},
       {{"--workers=many"}, {"--workers", "many"}},
-      {{"--shards=2", "--shard-index=2"}, {"--shard-index 2", "shards 0 to 1"}},
+      {{"--shards=2", "--shard-index=2"}, {"shard index 2 (--shard-index)", "shards 0 to 1"}},
       {{"--shards=2", "--shard-index=1"}, {"--coordinator", "shard 0"}},
       {{"--shard-index=-1"}, {"--shard-index"}},
       {{"--optimizer=sdg"}, {"sdg", "adagrad"}},

@@ -265,7 +265,7 @@ class ControlTest(RunTest):
             missing = live.ctl('status', endpoint=live.path('no-such-file'))
             self.assertEqual(missing.returncode, 69)
             self.assertIn('DIR/endpoint', missing.stderr)
-            self.assertEqual(live.ctl('status', endpoint='nonsense').returncode, 64)
+            self.assertEqual(live.ctl('status', endpoint='no sense').returncode, 64)
             self.assertEqual(live.ctl('frobnicate').returncode, 64)
 
 

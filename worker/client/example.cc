@@ -1,9 +1,9 @@
 // A whole training program: linear regression, y = 3 a - 2 b + 0.5, on samples that each worker draws for itself.
 //
 //   bazel build //server:lockstep-server //worker/client:example && cd $(bazel info bazel-bin)
-//   server/lockstep-server --workers 2 --data-dir /tmp/example-run --optimizer sgd --lr 0.1 --bind 127.0.0.1:7000 &
-//   worker/client/example 127.0.0.1:7000 first &
-//   worker/client/example 127.0.0.1:7000 second
+//   server/lockstep-server --workers 2 --data-dir /tmp/example-run --optimizer sgd --lr 0.1 --bind 127.0.0.1:7700 &
+//   worker/client/example 127.0.0.1:7700 first &
+//   worker/client/example 127.0.0.1:7700 second
 #include <cstdio>
 #include <random>
 #include <vector>

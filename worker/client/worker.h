@@ -1,6 +1,6 @@
 // Worker: a training process's place in a run. This is the library that training loops use.
 //
-//   auto worker = Worker::Join({.coordinator = "127.0.0.1:7000", .name = "worker-0"});  // waits for a place
+//   auto worker = Worker::Join({.coordinator = "127.0.0.1:7700", .name = "worker-0"});  // waits for a place
 //   if (!worker.ok()) return worker.status();
 //   auto held = (*worker)->Define(model, parameters);  // the lowest rank's values; all get them
 //   while (held.ok() && held->version < rounds) {

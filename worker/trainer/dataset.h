@@ -31,7 +31,7 @@ struct Dataset {
 //   IMAGES,LABELS            two IDX files, plain or .gz (see idx.h)
 //
 // Where there is one set only, a fifth of it in a fixed random order becomes the test set: the same
-// 80/20 cut in every process. Named sets are looked for in $LOCKSTEP_DATA_DIR first (as
+// 80/20 cut in every process. Named sets are looked for in $LOCKSTEP_DATASET_DIR first (as
 // fashion-mnist/ and digits.csv.gz), then where packages, Bazel or the source tree have them.
 //
 // NotFound: not there; says where it was looked for and what to install. InvalidArgument: a path

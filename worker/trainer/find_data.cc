@@ -53,7 +53,7 @@ void AddPlacesNearBinary(std::vector<std::string>& candidates) {
 
 absl::StatusOr<std::string> FindFashionMnist() {
   std::vector<std::string> candidates;
-  if (const std::string data = Environment("LOCKSTEP_DATA_DIR"); !data.empty()) {
+  if (const std::string data = Environment("LOCKSTEP_DATASET_DIR"); !data.empty()) {
     candidates.push_back(absl::StrCat(data, "/fashion-mnist"));
   }
   candidates.push_back(kFashionMnist);
@@ -62,7 +62,7 @@ absl::StatusOr<std::string> FindFashionMnist() {
 
 absl::StatusOr<std::string> FindDigits() {
   std::vector<std::string> candidates;
-  if (const std::string data = Environment("LOCKSTEP_DATA_DIR"); !data.empty()) {
+  if (const std::string data = Environment("LOCKSTEP_DATASET_DIR"); !data.empty()) {
     candidates.push_back(absl::StrCat(data, "/digits.csv.gz"));
   }
   if (const std::string runfiles = Environment("TEST_SRCDIR"); !runfiles.empty()) {
@@ -71,7 +71,7 @@ absl::StatusOr<std::string> FindDigits() {
   AddPlacesNearBinary(candidates);
   candidates.push_back(kDigitsInTree);
   candidates.push_back("/usr/share/lockstep/digits.csv.gz");
-  return FirstExisting(candidates, "digits.csv.gz", "; set LOCKSTEP_DATA_DIR to the folder that holds it");
+  return FirstExisting(candidates, "digits.csv.gz", "; set LOCKSTEP_DATASET_DIR to the folder that holds it");
 }
 
 absl::StatusOr<std::string> FindIdxFile(const std::string& directory, const std::string& stem,

@@ -9,11 +9,11 @@
 
 namespace lockstep::trainer {
 
-// The directory with Fashion-MNIST's four files: $LOCKSTEP_DATA_DIR/fashion-mnist if that exists,
+// The directory with Fashion-MNIST's four files: $LOCKSTEP_DATASET_DIR/fashion-mnist if that exists,
 // else that of Debian's package. NotFound with the apt-get line when it isn't installed.
 absl::StatusOr<std::string> FindFashionMnist();
 
-// digits.csv.gz: in $LOCKSTEP_DATA_DIR, beside the binary (data/), in Bazel's runfiles, in
+// digits.csv.gz: in $LOCKSTEP_DATASET_DIR, beside the binary (data/), in Bazel's runfiles, in
 // worker/trainer/data of the working directory or of a folder above the binary, or in
 // /usr/share/lockstep. NotFound lists the places.
 absl::StatusOr<std::string> FindDigits();

@@ -1,9 +1,12 @@
 #include "worker/trainer/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <iostream>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/command_line.h"
 #include "common/exit_codes.h"
 
 namespace lockstep::trainer {
@@ -29,20 +32,31 @@ absl::Duration ParseTime(const std::string& flag, const std::string& text) {
 CLI::Option* AddTime(CLI::App& app, const std::string& flag, absl::Duration& value, const std::string& help) {
   return app
       .add_option_function<std::string>(
-          flag, [&value, flag](const std::string& text) { value = ParseTime(flag, text); }, help)
+          flag,
+          [&value, name = flag.substr(0, flag.find(','))](const std::string& text) { value = ParseTime(name, text); },
+          help)
       ->type_name("TIME")
       ->default_str(absl::FormatDuration(value));
 }
 
-void AddPlace(CLI::App& app, WorkerFlags& flags) {
-  const char* group = "Place in the run";
-  app.add_option("--coordinator", flags.coordinator, "HOST:PORT of shard 0")->required()->group(group);
-  app.add_option("--name", flags.name, "unique among the workers; a process of the same name takes its rank back")
-      ->required()
+void AddPlace(CLI::App& app, GivenWorkerPlace& given, WorkerFlags& flags) {
+  const char* group = "Place in the run (or LOCKSTEP_ENDPOINT and so on; every other option likewise)";
+  app.add_option("--endpoint,--coordinator", given.endpoint, "HOST:PORT of shard 0 (default: TF_CONFIG's first ps)")
       ->group(group);
-  app.add_option("--rank", flags.rank, "the rank to take (default: whichever is free)")->group(group);
+  app.add_option("--name", given.name,
+                 "unique among the workers; a process of the same name takes its rank back (default: the host's name)")
+      ->group(group);
+  app.add_option("--rank", given.rank,
+                 "the rank to take (default: JOB_COMPLETION_INDEX, RANK, PET_NODE_RANK or TF_CONFIG's worker; else "
+                 "whichever is free)")
+      ->group(group);
+  app.add_flag("--rank-from-hostname", given.rank_from_hostname,
+               "this is a pod of a StatefulSet: N of its host name, which ends in -N, is the rank")
+      ->group(group);
   app.add_option("--run-id", flags.run_id, "join only this run (default: any)")->group(group);
-  AddTime(app, "--join-timeout", flags.join_timeout, "how long to look for the coordinator and a rank")->group(group);
+  AddTime(app, "--connect-timeout,--join-timeout", flags.join_timeout,
+          "how long to look for the coordinator and a rank; then exit code 75")
+      ->group(group);
 }
 
 void AddTraining(CLI::App& app, WorkerFlags& flags) {
@@ -78,22 +92,47 @@ void AddRest(CLI::App& app, WorkerFlags& flags) {
   app.add_option("--log-file", flags.log_file, "append the log here instead of stderr");
 }
 
-}  // namespace
+// Found in more places than one variable each.
+const std::vector<std::string>& PlaceFlags() {
+  static const auto* flags = new std::vector<std::string>{"endpoint", "name", "rank"};
+  return *flags;
+}
 
-bool ParseWorkerFlags(int argc, char** argv, WorkerFlags& flags, int& exit_code) {
-  CLI::App app(kDescription, "lockstep-worker");
-  AddPlace(app, flags);
+// Adds everything to `app`.
+void AddAll(CLI::App& app, GivenWorkerPlace& given, WorkerFlags& flags) {
+  AddPlace(app, given, flags);
   AddTraining(app, flags);
   AddOutput(app, flags);
   AddRest(app, flags);
   app.footer(kExitCodeHelp);
-  try {
-    app.parse(argc, argv);
+}
+
+}  // namespace
+
+bool ParseWorkerFlags(int argc, const char* const* argv, const Surroundings& surroundings, WorkerFlags& flags,
+                      int& exit_code) {
+  CLI::App app(kDescription, "lockstep-worker");
+  GivenWorkerPlace given;
+  AddAll(app, given, flags);
+  if (!ParseCommandLine(app, argc, argv, surroundings, PlaceFlags(), exit_code)) return false;
+  absl::StatusOr<WorkerPlace> place = FindWorkerPlace(given, surroundings);
+  if (place.ok()) {
+    flags.place = *std::move(place);
     return true;
-  } catch (const CLI::ParseError& error) {
-    exit_code = static_cast<int>(app.exit(error) == 0 ? ExitCode::kDone : ExitCode::kUsage);
-    return false;
   }
+  std::cerr << "lockstep-worker: " << place.status().message() << "\nRun with --help for more information.\n";
+  exit_code = static_cast<int>(ExitCode::kUsage);
+  return false;
+}
+
+std::vector<std::string> WorkerFlagsByVariable() {
+  CLI::App app(kDescription, "lockstep-worker");
+  GivenWorkerPlace given;
+  WorkerFlags flags;
+  AddAll(app, given, flags);
+  std::vector<std::string> names = SettableByVariable(app, PlaceFlags());
+  names.insert(names.end(), PlaceFlags().begin(), PlaceFlags().end());
+  return names;
 }
 
 }  // namespace lockstep::trainer

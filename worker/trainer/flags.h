@@ -6,15 +6,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "common/identity.h"
 
 namespace lockstep::trainer {
 
 struct WorkerFlags {
-  std::string coordinator;
-  std::string name;
-  std::optional<uint32_t> rank;
+  WorkerPlace place;
   std::string run_id;
   absl::Duration join_timeout = absl::Seconds(60);
 
@@ -37,9 +37,12 @@ struct WorkerFlags {
   std::string log_file;
 };
 
-// Parses and checks the command line. When the process should end instead (--help, or a mistake, which has been
-// explained on stderr), returns false and sets `exit_code`.
-bool ParseWorkerFlags(int argc, char** argv, WorkerFlags& flags, int& exit_code);
+// Parses and checks the command line; what is not on it comes from `surroundings`. When the process should end instead
+// (--help, or a mistake, which has been explained on stderr), returns false and sets `exit_code`.
+bool ParseWorkerFlags(int argc, const char* const* argv, const Surroundings& surroundings, WorkerFlags& flags,
+                      int& exit_code);
+// The flags that variables can set, see common/command_line.h. (Those of the place are looked for elsewhere, too.)
+std::vector<std::string> WorkerFlagsByVariable();
 
 }  // namespace lockstep::trainer
 

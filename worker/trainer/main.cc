@@ -30,15 +30,19 @@ void EndAtOnceOnSigterm() {
 
 absl::Status TrainAndLeave(const WorkerFlags& flags, const Dataset& data, Model& model) {
   std::optional<Rank> rank;
-  if (flags.rank) rank = Rank(*flags.rank);
-  absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Join({.coordinator = flags.coordinator,
-                                                                 .name = flags.name,
+  if (flags.place.rank) rank = Rank(*flags.place.rank);
+  absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Join({.coordinator = flags.place.endpoint,
+                                                                 .name = flags.place.name,
                                                                  .rank = rank,
                                                                  .run_id = flags.run_id,
                                                                  .timeout = flags.join_timeout});
   if (!worker.ok()) return worker.status();
-  spdlog::info("{} has rank {} of {} in run {}", flags.name, (*worker)->rank().value(), (*worker)->workers(),
+  spdlog::info("{} has rank {} of {} in run {}", flags.place.name, (*worker)->rank().value(), (*worker)->workers(),
                (*worker)->run_id());
+  if (flags.place.workers && *flags.place.workers != (*worker)->workers()) {
+    spdlog::warn("the surroundings say that there are {} workers, but the run has {}: do they all belong to it?",
+                 *flags.place.workers, (*worker)->workers());
+  }
   TrainingLoop loop(flags, data, model, **worker);
   absl::Status status = loop.Run();
   if (status.ok()) status = (*worker)->Leave();
@@ -66,10 +70,13 @@ int Run(const WorkerFlags& flags) {
 int main(int argc, char** argv) {
   lockstep::trainer::WorkerFlags flags;
   int exit_code = 0;
-  if (!lockstep::trainer::ParseWorkerFlags(argc, argv, flags, exit_code)) return exit_code;
+  if (!lockstep::trainer::ParseWorkerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code)) {
+    return exit_code;
+  }
   if (absl::Status status = lockstep::StartProcess(flags.log_level, flags.log_file); !status.ok()) {
     return lockstep::trainer::End(lockstep::ExitCode::kUsage, status);
   }
+  for (const std::string& line : flags.place.found) spdlog::info("place: {}", line);
   lockstep::trainer::EndAtOnceOnSigterm();
   return lockstep::trainer::Run(flags);
 }

@@ -37,6 +37,10 @@ TEST(ResolveEndpoint, Nothing_SaysHowToGiveOne) {
   EXPECT_TRUE(absl::StrContains(endpoint.status().message(), "LOCKSTEP_ENDPOINT"));
 }
 
+TEST(ResolveEndpoint, HostAlone_GetsTheDefaultPort) {
+  EXPECT_EQ(*ResolveEndpoint("lockstep-shard-0.lockstep-shards"), "lockstep-shard-0.lockstep-shards:7700");
+}
+
 TEST(ResolveEndpoint, FileWithAddress_GivesTheAddress) {
   EXPECT_EQ(*ResolveEndpoint(WriteFile("endpoint", " 127.0.0.1:7000 \n")), "127.0.0.1:7000");
 }

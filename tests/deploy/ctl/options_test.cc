@@ -52,6 +52,12 @@ TEST_F(OptionsTest, Environment_GivesTheEndpoint) {
   EXPECT_EQ(Good({"workers"}).endpoint, "host:7");
 }
 
+TEST_F(OptionsTest, NoEndpoint_IsTheShardOfThisPod) {
+  EXPECT_EQ(Good({"workers"}).endpoint, "127.0.0.1:7700");
+  EXPECT_TRUE(Good({"workers"}).nobody_gave_endpoint);
+  EXPECT_FALSE(Good({"workers", "--endpoint", "127.0.0.1:7700"}).nobody_gave_endpoint);
+}
+
 TEST_F(OptionsTest, Watch_TakesAnIntervalOrNone) {
   EXPECT_EQ(Good({"status", "--endpoint", "h:1", "--watch"}).watch, absl::Seconds(1));
   EXPECT_EQ(Good({"--endpoint", "h:1", "--watch", "status"}).watch, absl::Seconds(1));
@@ -86,8 +92,7 @@ TEST_F(OptionsTest, WrongUsage_Exits64) {
                                                        {"--endpoint", "h:1", "evict", "-1"},
                                                        {"--endpoint", "h:1", "health", "--live", "--ready"},
                                                        {"--endpoint", "h:1", "fingerprint", "--file", "/no/such/file"},
-                                                       {"--endpoint", "nonsense", "status"},
-                                                       {"status"}};
+                                                       {"--endpoint", "no sense", "status"}};
   for (const auto& arguments : wrong) EXPECT_EQ(Bad(arguments), kUsage) << arguments.back();
 }
 

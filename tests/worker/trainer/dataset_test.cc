@@ -117,9 +117,9 @@ TEST(Dataset, WhatIsMissing_IsNamed) {
 TEST(Dataset, DataDirFromEnvironment_IsLookedAtFirst) {
   const std::string directory = MakeTestDirectory("data_dir");
   WriteFile(directory + "/digits.csv.gz", Gzip("1,2,0\n3,4,1\n5,6,x\n"));
-  setenv("LOCKSTEP_DATA_DIR", directory.c_str(), 1);
+  setenv("LOCKSTEP_DATASET_DIR", directory.c_str(), 1);
   const std::string error = ErrorOf("digits");
-  unsetenv("LOCKSTEP_DATA_DIR");
+  unsetenv("LOCKSTEP_DATASET_DIR");
   EXPECT_THAT(error, HasSubstr(directory + "/digits.csv.gz: line 3, column 3"));
 }
 
