@@ -5,6 +5,7 @@
 #define LOCKSTEP_TESTS_SIM_EXPLORATION_MESSAGES_H_
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -65,12 +66,13 @@ using MessageId = uint16_t;
 class Messages {
  public:
   MessageId Intern(Place to, Content content);
+  // Stays valid.
   const Message& operator[](MessageId id) const { return messages_[id]; }
   size_t size() const { return messages_.size(); }
 
  private:
   std::unordered_map<std::string, MessageId> ids_;
-  std::vector<Message> messages_;
+  std::deque<Message> messages_;  // never moves what it holds: a step that reads one makes others
 };
 
 }  // namespace lockstep::exploration

@@ -161,9 +161,9 @@ TEST_F(StalledTest, Leave_WithAnAsyncCallUnderWay_IsRefusedUntilItsResultIsTold)
 
 TEST(AsyncTest, Result_IsBeingTold_NextCallMayBegin) {
   FakeRun run({});
+  std::vector<float> gradients(1000), parameters(1000);
   auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
   ASSERT_TRUE(worker.ok()) << worker.status();
-  std::vector<float> gradients(1000), parameters(1000);
   ASSERT_TRUE((*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).ok());
   const auto start = [&](std::function<void(absl::StatusOr<RoundResult>)> done) {
     return (*worker)->PushPullAsync({absl::MakeConstSpan(gradients)}, 1, {absl::MakeSpan(parameters)}, std::move(done));
@@ -216,9 +216,9 @@ TEST_F(StalledTest, Weight_TooLargeForTheSumOverAllWorkers_IsRefused) {
 TEST(AnnounceTest, Connections_NoneOrTooMany_EndTheWorker) {
   for (uint32_t connections : {0u, 65u, UINT32_MAX}) {
     FakeRun run({.connections = connections});
+    std::vector<float> parameters(1000);
     auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
     ASSERT_TRUE(worker.ok()) << worker.status();
-    std::vector<float> parameters(1000);
     const absl::Status status = (*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
     EXPECT_THAT(status.message(), ::testing::HasSubstr(absl::StrCat(connections, " connections")));
@@ -229,9 +229,9 @@ TEST(AnnounceTest, Connections_NoneOrTooMany_EndTheWorker) {
 TEST(AnnounceTest, Blocks_NoneOrTooLarge_EndTheWorker) {
   for (int64_t block_elements : {int64_t{0}, int64_t{-1}, int64_t{1} << 25}) {
     FakeRun run({.elements = 1000, .block_elements = block_elements, .eager = false});
+    std::vector<float> parameters(1000);
     auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
     ASSERT_TRUE(worker.ok()) << worker.status();
-    std::vector<float> parameters(1000);
     const absl::Status status = (*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
     EXPECT_THAT(status.message(), ::testing::HasSubstr("blocks of"));
@@ -250,9 +250,9 @@ TEST(AnnounceTest, LaterGeneration_WithAnotherShape_EndsTheWorker) {
         Case{"0 shards", [](v1::Announce& announce) { announce.clear_shard_addresses(); }},
         Case{"2 shards", [](v1::Announce& announce) { announce.add_shard_addresses("127.0.0.1:9"); }}}) {
     FakeRun run({});
+    std::vector<float> values(1000);
     auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
     ASSERT_TRUE(worker.ok()) << worker.status();
-    std::vector<float> values(1000);
     ASSERT_TRUE((*worker)->Define(run.model(), {absl::MakeSpan(values)}).ok());
     ASSERT_TRUE((*worker)->PushPullAsync({absl::MakeConstSpan(values)}, 1, {absl::MakeSpan(values)}, nullptr).ok());
     v1::WorkerCommand command;
@@ -298,9 +298,9 @@ TEST(GreetingTest, Answer_ComesBeforeTheGreetingIsRead_IsTakenAndTheGreetingIsFi
 TEST(GreetingTest, Announce_OvertakesTheGreeting_EachGenerationIsGreetedOnOneStream) {
   for (int repetition = 0; repetition < 20; ++repetition) {
     FakeRun run({.generations = {1, 2, 3}});
+    std::vector<float> parameters(1000);  // lent until the call ends, here when the worker does
     auto worker = Worker::Join({.coordinator = run.address(), .name = "w"});
     ASSERT_TRUE(worker.ok()) << worker.status();
-    std::vector<float> parameters(1000);
     ASSERT_TRUE((*worker)->Define(run.model(), {absl::MakeSpan(parameters)}).ok());
     ASSERT_TRUE(
         (*worker)->PushPullAsync({absl::MakeConstSpan(parameters)}, 1, {absl::MakeSpan(parameters)}, nullptr).ok());
