@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/mutation.h"
 
 namespace lockstep::core {
 namespace {
@@ -21,7 +22,7 @@ class CoordinatorCore::Transaction {
   Transaction(CoordinatorCore* core, CoordinatorEffects& effects)
       : core_(core), effects_(effects), first_(effects.size()) {}
   ~Transaction() {
-    if (std::exchange(core_->changed_, false)) {
+    if (std::exchange(core_->changed_, false) && !Mutated(Mutation::kForgetPersist)) {
       effects_.insert(effects_.begin() + static_cast<ptrdiff_t>(first_), Persist{});
     }
   }
@@ -182,7 +183,8 @@ void CoordinatorCore::Rejoin(Seat& seat, absl::Time now, CoordinatorEffects& eff
 
 void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects) {
   Seat& seat = seats_[rank.value()];
-  if (Holds(seat)) Fence(seat, absl::StrCat("worker '", event.name, "' has taken its place"), effects);
+  if (Holds(seat) && !Mutated(Mutation::kKeepOldHolder))
+    Fence(seat, absl::StrCat("worker '", event.name, "' has taken its place"), effects);
   const uint32_t replacements = seat.replacements + (seat.since == absl::InfinitePast() ? 0 : 1);
   seat = {.state = SeatState::kJoined,
           .incarnation = event.incarnation,
@@ -200,7 +202,7 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
 }
 
 void CoordinatorCore::Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects) {
-  fenced_.insert(seat.incarnation);
+  if (!Mutated(Mutation::kForgetFence)) fenced_.insert(seat.incarnation);
   changed_ = true;
   effects.push_back(RefuseWorker{seat.incarnation, absl::PermissionDeniedError(absl::StrCat(
                                                        "fenced: worker '", seat.name, "' no longer holds rank ",
@@ -270,7 +272,7 @@ void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, Coordinato
   if (generation_ == Generation(0)) {
     Vacate(*seat);
   } else {
-    seat->state = SeatState::kLeft;
+    if (!Mutated(Mutation::kForgetLeave)) seat->state = SeatState::kLeft;
     changed_ = true;
   }
   MaybeChange(now, effects);
@@ -296,7 +298,7 @@ absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, Coord
 void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effects) {
   for (Seat& seat : seats_) {
     const bool alive = seat.state == SeatState::kJoined || seat.state == SeatState::kActive;
-    if (!alive || now - seat.heard <= options_.lease) continue;
+    if (!alive || now - seat.heard <= options_.lease || Mutated(Mutation::kIgnoreLease)) continue;
     seat.state = SeatState::kLost;
     effects.push_back(
         Note{absl::StrCat("worker '", seat.name, "', rank ", RankOf(seat).value(), ", is lost: no heartbeat for ",
@@ -332,7 +334,7 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   seat = {.present = true, .incarnation = event.incarnation, .address = event.address};
   effects.push_back(WelcomeShard{event.shard});
   if (ended()) return End(state_, failure_, now, effects);
-  ask_again_ |= known;  // answers may have been lost with its old stream
+  ask_again_ |= known && !Mutated(Mutation::kIgnoreLostAnswers);  // answers may have been lost with its old stream
   MaybeChange(now, effects);
 }
 
@@ -369,6 +371,7 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   const Round newest = (*high)->next;
   const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
   if (newest == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) resume = resume.previous();
+  if (Mutated(Mutation::kResumeAtNewest)) resume = newest;
   if (std::string failure = LostMemory(resume, newest); !failure.empty()) {
     return End(RunState::kFailed, std::move(failure), now, effects);
   }
@@ -393,7 +396,8 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
                effects);
   }
   change_.installed[s] = true;
-  if (std::find(change_.installed.begin(), change_.installed.end(), false) != change_.installed.end()) return;
+  const auto missing = std::find(change_.installed.begin(), change_.installed.end(), false);
+  if (missing != change_.installed.end() && !Mutated(Mutation::kAnnounceEarly)) return;
   Enter(RunState::kTraining, now);
   announced_ = resume_;
   changed_ = true;
@@ -453,9 +457,13 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
   }
   std::vector<Member> members = Members();
   std::vector<Incarnation> shards = ShardIncarnations();
-  if (!ask_again_ && members == change_.members && shards == change_.shards) return;
+  const bool same_members =
+      members == change_.members || (Mutated(Mutation::kKeepReplaced) && members.size() == change_.members.size());
+  const bool same_shards =
+      shards == change_.shards || (Mutated(Mutation::kIgnoreRestart) && generation_ > Generation(0));
+  if (!ask_again_ && same_members && same_shards) return;
   ask_again_ = false;
-  generation_ = generation_.next();
+  if (!Mutated(Mutation::kReuseGeneration) || generation_ == Generation(0)) generation_ = generation_.next();
   changed_ = true;
   change_ = {.members = std::move(members), .shards = std::move(shards), .sealed = {}, .installed = {}};
   change_.sealed.resize(shards_.size());

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/mutation.h"
 #include "common/weight.h"
 
 namespace lockstep::core {
@@ -46,7 +47,7 @@ bool ShardMemory::Add(const JournalInstall& install) {
     begun_ = true;
     next_ = install.resume;
   }
-  const bool undoes = tentative_ && install.resume.next() == next_;
+  const bool undoes = tentative_ && install.resume.next() == next_ && !Mutated(Mutation::kReplayForgetsUndo);
   const bool older = checkpoint_ && install.resume <= *checkpoint_;  // its rounds are in the checkpoint
   if (!undoes && !older && install.resume != next_) return false;
   if (undoes) {
@@ -65,26 +66,27 @@ ShardCore::ShardCore(Incarnation self, const ShardMemory& memory, uint32_t block
       next_(memory.next_),
       newest_(memory.newest_),
       before_(memory.before_),
-      tentative_(memory.tentative_),
+      tentative_(memory.tentative_ && !Mutated(Mutation::kReplayForgetsPending)),
       slots_(blocks) {}
 
 // ---- Generations ----
 
 void ShardCore::Step(const SealShard& event, absl::Time, ShardEffects& effects) {
   if (event.to != self_ || event.generation <= installed_ || event.generation < sealed_) return;
-  if (event.generation > sealed_) effects.push_back(DropContributions{});
+  if (event.generation > sealed_ && !Mutated(Mutation::kKeepContributions)) effects.push_back(DropContributions{});
   sealed_ = event.generation;
   seal_unanswered_ = true;
   AnswerSealWhenQuiet(effects);
 }
 
 void ShardCore::AnswerSealWhenQuiet(ShardEffects& effects) {
-  if (!seal_unanswered_ || computing_ > 0 || journaling_) return;
+  if (!seal_unanswered_ || ((computing_ > 0 || journaling_) && !Mutated(Mutation::kAnswerSealAtOnce))) return;
   seal_unanswered_ = false;
-  effects.push_back(AnswerSealed{.generation = sealed_,
-                                 .next = next_,
-                                 .completed_in = newest_.completed_in,
-                                 .blank = installed_ == Generation(0)});
+  effects.push_back(
+      AnswerSealed{.generation = sealed_,
+                   .next = next_,
+                   .completed_in = newest_.completed_in,
+                   .blank = installed_ == Generation(0) || (!serving_ && Mutated(Mutation::kForgetItsPast))});
 }
 
 absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {
@@ -110,7 +112,7 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
     effects.push_back(AnswerInstalled{.generation = event.generation, .status = std::move(status)});
     return;
   }
-  effects.push_back(DropContributions{});
+  if (!Mutated(Mutation::kKeepContributions)) effects.push_back(DropContributions{});
   UndoBeyond(event.resume, effects);
   Commit(effects);
   workers_.clear();
@@ -118,7 +120,7 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
   slots_.resize(event.blocks);
   OpenRound();
   installing_ = event.generation;
-  if (!journal_) return Serve(now, effects);
+  if (!journal_ || Mutated(Mutation::kInstallUnjournaled)) return Serve(now, effects);
   StartJournaling(now);
   effects.push_back(JournalInstall{.generation = event.generation, .resume = event.resume});
 }
@@ -148,10 +150,10 @@ void ShardCore::UndoBeyond(Round resume, ShardEffects& effects) {
   }
   if (whole_version) {
     next_ = resume;
-    newest_ = std::move(before_);
+    if (!Mutated(Mutation::kForgetCompletion)) newest_ = std::move(before_);
     tentative_ = false;
   }
-  if (!undo.slots.empty()) effects.push_back(std::move(undo));
+  if (!undo.slots.empty() && !Mutated(Mutation::kForgetUndo)) effects.push_back(std::move(undo));
 }
 
 void ShardCore::Commit(ShardEffects& effects) {
@@ -210,7 +212,8 @@ void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effect
 
 // What the connection would have been sent, had it been attached all the time.
 void ShardCore::SendMissed(const AttachWorker& event, ShardEffects& effects) const {
-  const bool lacks_version = event.next < next_;
+  if (Mutated(Mutation::kForgetMissed)) return;
+  const bool lacks_version = event.next < next_ && !Mutated(Mutation::kSendTooOld);
   const Version version = lacks_version ? next_.previous() : next_;
   const Destinations to = {{event.who.rank, event.connection}};
   for (uint32_t s = event.connection; s < slots_.size(); s += event.connections) {
@@ -246,6 +249,7 @@ Destinations ShardCore::AttachedTo(Slot slot) const {
 
 ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Round round, float weight, absl::Time now,
                                     ShardEffects& effects) {
+  if (Mutated(Mutation::kTakeOldGeneration) && generation < installed_) generation = installed_;
   if (generation < installed_ || (generation == installed_ && !serving())) {
     ++stale_;
     return nullptr;
@@ -285,7 +289,7 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
            effects);
     return nullptr;
   }
-  Commit(effects);  // whoever contributes to this round holds the version before
+  if (!Mutated(Mutation::kForgetCommit)) Commit(effects);  // whoever contributes to this round holds the version before
   worker->begun = true;
   worker->weight = weight;
   first_arrival_ = std::min(first_arrival_, now);
@@ -300,7 +304,7 @@ void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects&
   }
   Worker* worker = Admit(event.who, event.generation, event.round, event.weight, now, effects);
   if (worker == nullptr) return;
-  if (received_[ReceivedIndex(worker - workers_.data(), event.slot)]) {
+  if (received_[ReceivedIndex(worker - workers_.data(), event.slot)] && !Mutated(Mutation::kCountDuplicate)) {
     ++duplicates_;
     return;
   }
@@ -344,7 +348,7 @@ void ShardCore::TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects&
   if (grouped()) {
     const uint32_t group = GroupOf(worker.member.rank);
     if (GroupIsWhole(slot, group)) SumWholeGroup(slot, group, effects);
-  } else if (state.received == contributors_) {
+  } else if (state.received + (contributors_ > 1 && Mutated(Mutation::kCloseBlockEarly)) == contributors_) {
     StartReduction(slot, effects);
   }
 }
@@ -354,7 +358,7 @@ bool ShardCore::GroupIsWhole(Slot slot, uint32_t group) const {
   for (size_t w = 0; w < workers_.size(); ++w) {
     if (GroupOf(workers_[w].member.rank) == group) received += received_[ReceivedIndex(w, slot)];
   }
-  return received == groups_[group].size;
+  return received + (groups_[group].size > 1 && Mutated(Mutation::kSumGroupEarly)) == groups_[group].size;
 }
 
 void ShardCore::SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects) {
@@ -382,6 +386,11 @@ void ShardCore::StartReduction(Slot slot, ShardEffects& effects) {
   for (const Worker& worker : workers_) {
     if (worker.contributes) reduce.contributors.push_back({worker.member.rank, worker.weight});
   }
+  if (Mutated(Mutation::kLeaveOneOut) && reduce.contributors.size() > 1) reduce.contributors.pop_back();
+  if (Mutated(Mutation::kReduceBackwards)) std::reverse(reduce.contributors.begin(), reduce.contributors.end());
+  if (Mutated(Mutation::kForgetWeight)) {
+    for (Weighted& who : reduce.contributors) who.weight = who.weight > 0 ? 1 : 0;
+  }
   slots_[slot.value()].phase = Phase::kReducing;
   ++computing_;
   effects.push_back(std::move(reduce));
@@ -394,7 +403,7 @@ void ShardCore::Step(const BlockReduced& event, absl::Time now, ShardEffects& ef
   --computing_;
   slots_[event.slot.value()].phase = Phase::kClosed;
   ++closed_;
-  if (IsReduced()) {
+  if (IsReduced() || Mutated(Mutation::kCompleteBeforeClosed)) {
     CompleteIfClosed(event.slot, now, effects);
   } else if (Destinations to = AttachedTo(event.slot); !to.empty()) {
     effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = event.slot, .to = std::move(to)});
@@ -407,14 +416,16 @@ std::vector<Rank> ShardCore::Contributors() const {
   for (const Worker& worker : workers_) {
     if (worker.contributes) ranks.push_back(worker.member.rank);
   }
+  if (Mutated(Mutation::kNameWrongParticipants) && ranks.size() > 1) ranks.erase(ranks.begin());
   return ranks;
 }
 
 // `last`: the block that closed last.
 void ShardCore::CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects) {
-  if (!IsReduced()) return;
+  const bool early = Mutated(Mutation::kCompleteBeforeClosed) && closed_ + 1 == slots_.size() && !journaling_;
+  if (!IsReduced() && !early) return;
   last_ = last;
-  if (!journal_) return Complete(now, effects);
+  if (!journal_ || Mutated(Mutation::kCompleteUnjournaled)) return Complete(now, effects);
   StartJournaling(now);
   const bool nothing = next_ > Round(0) && std::all_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
                          return !worker.contributes || worker.weight == 0;
@@ -436,7 +447,7 @@ void ShardCore::Complete(absl::Time now, ShardEffects& effects) {
   newest_ = {.completed_in = installed_, .participants = last_round_.participants};
   tentative_ = true;
   const Destinations to = AttachedTo(last_);
-  if (!slots_.empty() && !to.empty()) {
+  if (!slots_.empty() && !to.empty() && !Mutated(Mutation::kForgetLastBlock)) {
     effects.push_back(SendBlock{.generation = installed_, .version = next_, .slot = last_, .to = to});
   }
   SendComplete complete{.generation = installed_,
@@ -446,6 +457,7 @@ void ShardCore::Complete(absl::Time now, ShardEffects& effects) {
                         .to = to};
   if (!to.empty()) effects.push_back(std::move(complete));
   next_ = next_.next();
+  if (Mutated(Mutation::kCommitEarly)) Commit(effects);
   OpenRound();
 }
 

@@ -38,6 +38,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/ids.h"
+#include "common/mutation.h"
 
 namespace lockstep::core {
 
@@ -324,7 +325,7 @@ class ShardCore {
   bool IsClosed(Slot slot) const { return slots_[slot.value()].phase == Phase::kClosed; }
   // The newest complete version may still be undone, and the version before it is still here.
   bool tentative() const { return tentative_; }
-  bool serving() const { return serving_ && sealed_ <= installed_; }
+  bool serving() const { return serving_ && (sealed_ <= installed_ || Mutated(Mutation::kTakeWhileSealed)); }
   // All blocks are reduced, or a generation is to be installed, and the journal does not have it yet. Since when.
   bool journaling() const { return journaling_; }
   absl::Time journaling_since() const { return journaling_since_; }

@@ -115,8 +115,8 @@ void BlockStore::Make(Slot slot, Version version, std::optional<Values> values) 
   Block& block = blocks_[slot.value()];
   if (!KeepsUndone()) {
     const Round next = block.version ? block.version->next() : Round(0);
-    world_.Expect(!block.tentative, At(slot, "made again before the version was committed or undone"));
-    world_.Expect(version == next, At(slot, "a round is skipped or repeated"));
+    world_.Expect(!block.tentative, At(slot, "made again before the version was committed or undone (G4)"));
+    world_.Expect(version == next, At(slot, "a round is skipped or repeated (G1)"));
   }
   if (version == Version(0)) {
     block.velocity.assign(Elements(slot), 0.0f);
@@ -153,7 +153,8 @@ void BlockStore::Fold(Block& block, Version version) {
 void BlockStore::Commit(Version version) {
   for (uint32_t s = 0; s < blocks_.size(); ++s) {
     Block& block = blocks_[s];
-    world_.Expect(block.tentative && block.version == version, At(Slot(s), "a version that is not here is committed"));
+    world_.Expect(block.tentative && block.version == version,
+                  At(Slot(s), "a version that is not here is committed (G5)"));
     if (!world_.has(PlantedBug::kFoldsEarly)) Fold(block, version);
     block.tentative = false;
     block.before.clear();
@@ -163,7 +164,7 @@ void BlockStore::Commit(Version version) {
 void BlockStore::Undo(Slot slot) {
   if (world_.has(PlantedBug::kForgetsUndo)) return;
   Block& block = blocks_[slot.value()];
-  world_.Expect(block.tentative, At(slot, "a committed block is undone"));
+  world_.Expect(block.tentative, At(slot, "a committed block is undone (G5)"));
   block.tentative = false;
   block.parameters = std::exchange(block.before, {});
   if (block.version == Version(0)) {
@@ -177,7 +178,7 @@ std::vector<BlockStore::Values> BlockStore::JournalBlocks(bool nothing) const {
   std::vector<Values> values;
   for (size_t s = 0; s < blocks_.size() && !nothing; ++s) {
     const Block& block = blocks_[s];
-    world_.Expect(block.tentative, At(Slot(s), "a version that is not tentative is journaled"));
+    world_.Expect(block.tentative, At(Slot(s), "a version that is not tentative is journaled (G5)"));
     values.push_back(block.version == Version(0) ? block.parameters : block.gradient);
   }
   return values;
@@ -195,7 +196,7 @@ void BlockStore::Replay(Version version, bool nothing, const std::vector<Values>
 
 const BlockStore::Values& BlockStore::Get(Slot slot, Version version) {
   world_.Expect(blocks_[slot.value()].version == version || KeepsUndone(),
-                At(slot, "a version that is not here is sent"));
+                At(slot, "a version that is not here is sent (G1)"));
   return blocks_[slot.value()].parameters;
 }
 

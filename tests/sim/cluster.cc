@@ -212,7 +212,8 @@ void Cluster::Check() {
     }
   }
   if (low == UINT64_MAX) return;
-  world_.Expect(high <= low + 1, absl::StrCat("shards are at rounds ", low, " and ", high, ": more than one apart"));
+  world_.Expect(high <= low + 1,
+                absl::StrCat("shards are at rounds ", low, " and ", high, ": more than one apart (G1)"));
   world_.Expect(!held || low > held->value(),
                 absl::StrCat("a shard is at round ", low, ", but version ", held ? held->value() : 0, " is held (G1)"));
 }

@@ -34,7 +34,7 @@ core::CoordinatorCore CoordinatorProcess::Recover() {
   if (world().has(PlantedBug::kForgetsFenced)) memory.fenced.clear();
   if (world().has(PlantedBug::kForgetsSeats)) memory.places.clear();
   const absl::Status status = core::CoordinatorCore::CheckMemory(options, memory);
-  world().Expect(status.ok(), absl::StrCat("a coordinator cannot come back: ", status.message()));
+  world().Expect(status.ok(), absl::StrCat("a coordinator cannot come back (G5): ", status.message()));
   return {options, memory, world().now()};
 }
 
@@ -83,7 +83,7 @@ void CoordinatorProcess::CountSeatChange(const core::Seat& before, const core::S
 }
 
 void CoordinatorProcess::CheckStep(core::RunState before, Generation generation) {
-  world().Expect(core_.generation() >= generation, "a generation number goes back");
+  world().Expect(core_.generation() >= generation, "a generation number goes back (G3)");
   if (core_.generation() == generation) return;
   sealed_.assign(sealed_.size(), std::nullopt);
   world().Trace("coordinator starts generation $0", core_.generation());
@@ -173,7 +173,7 @@ void CoordinatorProcess::Persisted() {
 }
 
 void CoordinatorProcess::CheckDurable(bool holds, const char* what) {
-  world().Expect(holds, absl::StrCat("the coordinator acts before its disk has ", what));
+  world().Expect(holds, absl::StrCat("the coordinator acts before its disk has ", what, " (G5)"));
 }
 
 Link* CoordinatorProcess::WorkerLink(Incarnation incarnation) const {
@@ -192,7 +192,7 @@ void CoordinatorProcess::Do(const core::Persist&) {}  // see Run
 
 void CoordinatorProcess::Do(const core::WelcomeWorker& effect) {
   world().Trace("coordinator welcomes worker $0 as rank $1", effect.incarnation, effect.rank);
-  world().Expect(!directory_.fenced.contains(effect.incarnation), "a fenced worker is welcomed");
+  world().Expect(!directory_.fenced.contains(effect.incarnation), "a fenced worker is welcomed (G3)");
   const auto& places = durable_.places;
   const auto seated = [&](const core::CoordinatorMemory::Place& place) {
     return place.rank == effect.rank && place.incarnation == effect.incarnation;
@@ -248,7 +248,7 @@ void CoordinatorProcess::Do(const core::AnnounceGeneration& effect) {
       // way.
       world().Expect(
           shard->core().generation() >= effect.generation || world().plan().loses_shard(),
-          absl::StrCat("a generation is announced before shard ", shard->index().value(), " has installed it"));
+          absl::StrCat("a generation is announced before shard ", shard->index().value(), " has installed it (G1)"));
     }
   }
   if (!world().has(PlantedBug::kAnnouncesEarly)) {
@@ -270,7 +270,7 @@ void CoordinatorProcess::Do(const core::AnnounceGeneration& effect) {
 void CoordinatorProcess::CheckRollback(Round resume) {
   const auto& held = world().newest_held();
   world().Expect(!held || resume > *held, absl::StrCat("the run goes back to round ", resume.value(),
-                                                       ", but a version was held, and nobody says so"));
+                                                       ", but a version was held, and nobody says so (G5)"));
 }
 
 void CoordinatorProcess::Do(const core::WelcomeShard&) {}
@@ -297,7 +297,7 @@ void CoordinatorProcess::Do(const core::SendSeal& effect) {
   const auto& used = directory_.generations;
   const bool fresh = used.empty() || used.rbegin()->first < effect.generation;
   const auto [at, is_new] = directory_.generations.try_emplace(effect.generation, life_);
-  world().Expect(fresh || (!is_new && at->second == life_), "a generation number is used twice");
+  world().Expect(fresh || (!is_new && at->second == life_), "a generation number is used twice (G3)");
   Link* link = ShardLink(effect.shard);
   auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
   link->Send(End::kClient, [shard, effect] { shard->OnSeal({effect.generation, effect.to}); });
@@ -329,7 +329,7 @@ void CoordinatorProcess::Do(const core::EndRun& effect) {
     }
   } else {
     const bool expected = world().plan().loses_shard() && absl::StrContains(effect.failure, "lost its memory");
-    world().Expect(expected, absl::StrCat("the run fails: ", effect.failure));
+    world().Expect(expected, absl::StrCat("the run fails (G6): ", effect.failure));
     world().NoteLossReported();
   }
   for (uint32_t s = 0; s < shards_.size(); ++s) {

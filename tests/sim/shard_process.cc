@@ -123,8 +123,9 @@ void ShardProcess::CountCrash() const {
 
 // Rule a: a restarted shard serves nothing before an install that is meant for this life of it.
 void ShardProcess::CheckMayServe() {
-  world().Expect(installed_ && core_.generation() > Generation(0),
-                 absl::StrCat("shard ", index_.value(), " serves before this life of it has been given a generation"));
+  world().Expect(
+      installed_ && core_.generation() > Generation(0),
+      absl::StrCat("shard ", index_.value(), " serves before this life of it has been given a generation (G5)"));
 }
 
 void ShardProcess::OpenCoordinatorLink() {
@@ -156,7 +157,7 @@ void ShardProcess::Step(const Event& event, Link* from) {
   core::ShardEffects effects;
   core_.Step(event, world().now(), effects);
   CountIgnored(duplicates, stale);
-  world().Expect(core_.generation() >= generation, "a shard's generation goes back");
+  world().Expect(core_.generation() >= generation, "a shard's generation goes back (G3)");
   Run(effects, from);
 }
 
@@ -284,7 +285,7 @@ void ShardProcess::Do(const core::RejectConnection& effect, Link* from) {
   world().Trace("shard $0 rejects a stream with code $1", index_, effect.status.code());
   world().Remark(effect.status.message());
   world().Expect(world().plan().loses_shard(),
-                 absl::StrCat("a shard rejects a worker that does nothing wrong: ", effect.status.message()));
+                 absl::StrCat("a shard rejects a worker that does nothing wrong (G6): ", effect.status.message()));
   rejected_.insert(from);
   from->Close();
 }
@@ -318,7 +319,7 @@ void ShardProcess::Do(const core::ReduceBlock& effect, Link*) {
                 core_.generation());
   CheckMayServe();
   world().Expect(reduced_.insert({core_.generation(), effect.round, effect.slot}).second,
-                 "a block is reduced twice in one generation");
+                 "a block is reduced twice in one generation (G3)");
   CheckContributors(effect);
   ++computing_;
   After(DrawReduceTime(), [this, effect, inputs = store_.TakeInputs(effect)] {
@@ -352,7 +353,7 @@ void ShardProcess::Do(const core::SendComplete& effect, Link*) {
   CheckMayServe();
   world().Expect(store_.AllAt(effect.version) || world().has(PlantedBug::kForgetsUndo) ||
                      world().has(PlantedBug::kReplayForgetsUndo),
-                 "a version is called complete before all blocks are closed");
+                 "a version is called complete before all blocks are closed (G1)");
   world().Expect(journal_.Safe().next() > effect.version,
                  absl::StrCat("shard ", index_.value(), " calls version ", effect.version.value(),
                               " complete before its journal has it (G5)"));

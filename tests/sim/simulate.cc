@@ -16,8 +16,8 @@ namespace {
 // From this many runs on, every kind of fault and rare event must have happened.
 constexpr uint64_t kEnoughRuns = 500;
 
-int RunOne(uint64_t seed, PlantedBug bug, bool trace) {
-  const RunResult result = RunSeed(seed, bug, trace);
+int RunOne(uint64_t seed, bool trace) {
+  const RunResult result = RunSeed(seed, PlantedBug::kNone, trace);
   if (result.violation) absl::PrintF("%s\n", Describe(result));
   absl::PrintF("seed %u: %s, %u steps, virtual time %s, trace hash %016x\n", seed,
                result.violation ? "VIOLATION" : "ok", result.steps, absl::FormatDuration(result.time),
@@ -43,18 +43,15 @@ int Main(int argc, char** argv) {
   Campaign campaign{.seeds = 2000, .jobs = std::max(1u, std::thread::hardware_concurrency())};
   uint64_t seed = 0;
   bool trace = false;
-  uint32_t bug = 0;
   CLI::App app("Simulates runs of a cluster with faults and checks the guarantees after every step.");
   app.add_option("--seeds", campaign.seeds, "How many seeds to run")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--first-seed", campaign.first_seed, "The first of them")->capture_default_str();
   app.add_option("--jobs", campaign.jobs, "Threads")->check(CLI::PositiveNumber)->capture_default_str();
   const CLI::Option* one = app.add_option("--seed", seed, "Run this seed alone");
   app.add_flag("--trace", trace, "Print what happens in it")->needs(const_cast<CLI::Option*>(one));
-  app.add_option("--planted-bug", bug, "Put this bug of plan.h into the drivers, by its number; it should be caught");
   CLI11_PARSE(app, argc, argv);
   InstallCrashReport();
-  campaign.bug = static_cast<PlantedBug>(bug);
-  return one->count() > 0 ? RunOne(seed, campaign.bug, trace) : RunMany(campaign);
+  return one->count() > 0 ? RunOne(seed, trace) : RunMany(campaign);
 }
 
 }  // namespace

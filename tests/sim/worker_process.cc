@@ -71,7 +71,7 @@ void WorkerProcess::BeatLater() {
 
 void WorkerProcess::OnWelcome(Rank rank) {
   world().Trace("worker $0 is rank $1", incarnation_, rank);
-  world().Expect(!session_ || rank == rank_, "a worker's rank changes");
+  world().Expect(!session_ || rank == rank_, "a worker's rank changes (G3)");
   rank_ = rank;
   core::WorkerDefines define{.incarnation = incarnation_, .model = ModelOf(world().plan())};
   if (kind_ == WorkerKind::kWrongModel) define.model.tensors.back().shape.push_back(2);
@@ -89,7 +89,7 @@ void WorkerProcess::OnRefused(const absl::Status& status) {
   if (absl::IsResourceExhausted(status) && kind_ == WorkerKind::kTrains) return;  // tries again when the stream ends
   const bool deserved =
       kind_ != WorkerKind::kTrains || directory_.fenced.contains(incarnation_) || world().loss_reported();
-  world().Expect(deserved, absl::StrCat("a worker that does nothing wrong is refused: ", status.message()));
+  world().Expect(deserved, absl::StrCat("a worker that does nothing wrong is refused (G6): ", status.message()));
   if (directory_.fenced.contains(incarnation_) && stopped_once_) world().Count(Occurrence::kWakeFenced);
   Exit();
 }
@@ -280,7 +280,7 @@ void WorkerProcess::CheckHeld(const client::VersionHeld& effect) {
   const uint64_t version = effect.version.value();
   world().Expect(!held_ || effect.version == held_->next(),
                  absl::StrCat("version ", version, " does not follow the one held (G1)"));
-  if (effect.version > world().plan().last_version()) return world().Violate("a version beyond the last is held");
+  if (effect.version > world().plan().last_version()) return world().Violate("a version beyond the last is held (G2)");
   world().Expect(effect.participants == world().oracle().Participants(effect.version),
                  absl::StrCat("a worker is told the wrong participants of version ", version, " (G2, G3)"));
   for (uint32_t s = 0; s < results_.size(); ++s) {
@@ -299,7 +299,7 @@ void WorkerProcess::Do(const client::SessionFailed& effect) {
   world().Trace("worker $0: the session fails with code $1", incarnation_, effect.status.code());
   world().Remark(effect.status.message());
   const bool expected = world().plan().loses_shard() && absl::IsDataLoss(effect.status);
-  world().Expect(expected, absl::StrCat("a session fails: ", effect.status.message()));
+  world().Expect(expected, absl::StrCat("a session fails (G6): ", effect.status.message()));
   world().NoteLossReported();
   Exit();
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/mutation.h"
 
 namespace lockstep::client {
 
@@ -68,10 +69,12 @@ bool SessionCore::Contributes() const {
 
 void SessionCore::Greet(ShardIndex shard, uint32_t connection, SessionEffects& effects) const {
   effects.push_back(SendAttach{shard, connection, generation_, next_});
+  if (Mutated(Mutation::kForgetToSendAgain)) return;
   if (Contributes()) effects.push_back(SendContribution{shard, connection, generation_, *pending_});
 }
 
 SessionCore::Shard* SessionCore::Current(ShardIndex shard, Generation generation, Version version) {
+  if (Mutated(Mutation::kTakeOldVersions)) generation = generation_;
   return generation == generation_ && version == target_ ? &shards_[shard.value()] : nullptr;
 }
 
@@ -100,7 +103,9 @@ void SessionCore::Step(const CompleteArrived& event, SessionEffects& effects) {
 
 void SessionCore::HoldIfComplete(SessionEffects& effects) {
   for (const Shard& shard : shards_) {
-    if (!shard.complete || shard.stored < shard.received.size()) return;
+    const bool stored = shard.stored == shard.received.size() || Mutated(Mutation::kHoldUnstored);
+    if (!shard.complete || !stored) return;
+    if (Mutated(Mutation::kHoldPartly)) break;
   }
   for (const Shard& shard : shards_) {
     if (shard.completed_in == shards_[0].completed_in && shard.participants == shards_[0].participants) continue;
