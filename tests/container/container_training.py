@@ -25,6 +25,9 @@ USER = 65532
 # For machines where podman's defaults (crun, raised limits) need rights that are not there.
 MODEST = '[engine]\nruntime="runc"\n[containers]\ndefault_ulimits=["nofile=20000:20000","nproc=20000:20000"]\n'
 
+# As in the image.
+KERNELS = {'OPENBLAS_CORETYPE': 'Haswell', 'OPENBLAS_NUM_THREADS': '1'}
+
 
 class Failure(Exception):
     """The containers do not do what they must; the message says what."""
@@ -175,7 +178,7 @@ def train_on_loopback(programs, scratch):
     flags = [f'--{name}={value}' for name, value in SETTINGS.items()]
     done = subprocess.run(['deploy/train-local', '--out', out, '--dataset=digits', '--model=mlp', '--workers=2', '--shards=2',
                            f'--batch={BATCH}', f'--seed={SEED}', f'--rounds={ROUNDS}', *flags],
-                          env=dict(os.environ, LOCKSTEP_BIN_DIR=programs), capture_output=True, text=True,
+                          env=dict(os.environ, LOCKSTEP_BIN_DIR=programs, **KERNELS), capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)
     expect(done.returncode == 0, f'train-local ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}')
     with open(os.path.join(out, 'summary.json'), encoding='utf-8') as file:
