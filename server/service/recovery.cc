@@ -22,6 +22,11 @@ class Replay : public storage::JournalVisitor {
   absl::Status OnInstall(const storage::InstallRecord& install) override;
 
   uint64_t rounds() const { return rounds_; }
+  // DATA_LOSS: the journal ends before it has brought a whole version.
+  absl::Status CheckEnd() const {
+    if (!lacks_) return absl::OkStatus();
+    return absl::DataLossError("the journal begins after what is loaded, and holds no round that brings everything");
+  }
   RecoveredShard Take() { return std::move(shard_state_); }
   const core::ShardMemory& memory() const { return shard_state_.memory; }
 
@@ -30,6 +35,9 @@ class Replay : public storage::JournalVisitor {
   storage::BlockStore& store() { return shard_state_.model->store; }
 
   absl::Status LoadBase();
+  // The rounds of a stateless optimizer bring everything, so that its journal forgets all before a newer one, however
+  // old the base and the newest forgotten install are: it may begin at `first`.
+  void SkipForgotten(Round first);
 
   storage::FileSystem& files_;
   const ShardFolders& folders_;
@@ -37,6 +45,7 @@ class Replay : public storage::JournalVisitor {
   const uint64_t machine_bytes_;
   RecoveredShard shard_state_;
   uint64_t rounds_ = 0;
+  bool lacks_ = false;  // rounds were skipped, and none that brings everything has come since
 };
 
 absl::Status Impossible(absl::string_view what) {
@@ -74,6 +83,12 @@ absl::Status Replay::LoadBase() {
   return absl::OkStatus();
 }
 
+void Replay::SkipForgotten(Round first) {
+  if (rounds_ > 0 || store().has_state() || first <= shard_state_.memory.next()) return;
+  shard_state_.memory = core::ShardMemory();
+  lacks_ = true;
+}
+
 absl::Status Replay::ReplayBlock(Slot slot, const storage::RoundRecord& round, const storage::BlockReader& read) {
   if (round.contents == storage::RoundContents::kNothing) {
     store().ReplayNothing(slot);
@@ -90,8 +105,11 @@ absl::Status Replay::ReplayBlock(Slot slot, const storage::RoundRecord& round, c
 }
 
 absl::Status Replay::OnRound(const storage::RoundRecord& round, const storage::BlockReader& read) {
+  SkipForgotten(round.version);
   core::ShardMemory& memory = shard_state_.memory;
-  if (memory.empty() && round.version > Version(0) && round.contents != storage::RoundContents::kParameters) {
+  lacks_ &= round.contents != storage::RoundContents::kParameters;
+  if (memory.empty() && !lacks_ && round.version > Version(0) &&
+      round.contents != storage::RoundContents::kParameters) {
     return Impossible(absl::StrCat("it begins with what changed in round ", round.version.value(),
                                    ", and nothing holds the version before"));
   }
@@ -106,6 +124,7 @@ absl::Status Replay::OnRound(const storage::RoundRecord& round, const storage::B
   }
   if (known) return absl::OkStatus();
   ++rounds_;
+  if (lacks_) return absl::OkStatus();
   store().Commit();  // the version before
   for (uint32_t s = 0; s < store().blocks(); ++s) {
     if (absl::Status status = ReplayBlock(Slot(s), round, read); !status.ok()) return status;
@@ -114,13 +133,14 @@ absl::Status Replay::OnRound(const storage::RoundRecord& round, const storage::B
 }
 
 absl::Status Replay::OnInstall(const storage::InstallRecord& install) {
+  if (!install.restored) SkipForgotten(install.resume);
   core::ShardMemory& memory = shard_state_.memory;
   const Round before = memory.next();
   if (!memory.Add(core::JournalInstall{.generation = install.generation, .resume = install.resume})) {
     return Impossible(absl::StrCat("generation ", install.generation.value(), " resumes at round ",
                                    install.resume.value(), ", but the journal was at round ", before.value()));
   }
-  if (memory.next() < before) {
+  if (memory.next() < before && !lacks_) {
     for (uint32_t s = 0; s < store().blocks(); ++s) store().Undo(Slot(s));
   }
   return absl::OkStatus();
@@ -144,6 +164,7 @@ absl::StatusOr<std::optional<RecoveredShard>> RecoverShard(storage::FileSystem& 
       storage::Journal::Recover(files, folders.journal(), options, replay);
   if (!journal.ok()) return journal.status();
   if (*journal == nullptr) return std::nullopt;
+  if (absl::Status status = replay.CheckEnd(); !status.ok()) return status;
   spdlog::info("shard {}: came back to round {}, generation {}, by replaying {} rounds in {}", shard.value(),
                replay.memory().next().value(), replay.memory().installed().value(), replay.rounds(),
                absl::FormatDuration(absl::Trunc(MonotonicNow() - start, absl::Milliseconds(1))));

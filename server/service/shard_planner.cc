@@ -83,9 +83,15 @@ void ShardPlanner::KeepReduced(Slot slot, Round round, const storage::Made& made
 }
 
 void ShardPlanner::PlanEffect(const core::JournalRound& effect, Context&) {
+  const storage::RoundContents contents = ContentsOf(effect.version, effect.nothing);
+  if (contents == storage::RoundContents::kParameters) {
+    whole_ = effect.version;
+  } else if (whole_ && *whole_ >= effect.version) {
+    whole_.reset();  // it was undone
+  }
   journal_->CommitRound({.generation = effect.generation,
                          .version = effect.version,
-                         .contents = ContentsOf(effect.version, effect.nothing),
+                         .contents = contents,
                          .participants = effect.participants});
 }
 
@@ -126,9 +132,9 @@ void ShardPlanner::PlanEffect(const core::SendComplete& effect, Context& context
 
 void ShardPlanner::PlanEffect(const core::CommitVersion& effect, Context&) {
   model_->store.Commit();
-  // Each of its rounds brings everything: those before the committed version are not needed.
-  const bool alone = journal_ != nullptr && !model_->store.has_state();
-  if (alone && effect.version > Version(0)) journal_->Forget(effect.version.previous());
+  // The newest committed round that brings everything needs none before it.
+  const bool alone = journal_ != nullptr && !model_->store.has_state() && whole_ && *whole_ <= effect.version;
+  if (alone && *whole_ > Version(0)) journal_->Forget(whole_->previous());
 }
 
 void ShardPlanner::PlanEffect(const core::UndoBlocks& effect, Context&) {

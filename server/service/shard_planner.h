@@ -86,6 +86,7 @@ class ShardPlanner {
   JournalThread* const journal_;
   ShardModel* model_ = nullptr;
   std::optional<storage::JournalIdentity> begin_;
+  std::optional<Version> whole_;  // the newest round in the journal that brings everything
   Connections connections_;
   Contributions contributions_;
 };

@@ -107,6 +107,17 @@ TEST_P(RecoveryTest, AllServersAreKilledWithCheckpointsInBetween_ComeBackAndTheB
   EXPECT_EQ(values, Undisturbed());
 }
 
+// The journal lets go of whole segments, with a stateless optimizer long before the next checkpoint.
+TEST_P(RecoveryTest, AllServersAreKilledWithTheJournalFarBeyondTheCheckpoint_ComeBackAndTheBitsAreTheSame) {
+  ClusterOptions options = Options();
+  options.flags.insert(options.flags.end(), {"--checkpoint-rounds=9", "--journal-segment-bytes=4096"});
+  Cluster cluster(options);
+  const Tiny::Values values = Run(cluster, [&](uint64_t round) {
+    if (round % 8 == 0) cluster.RestartShards({0, 1});
+  });
+  EXPECT_EQ(values, Undisturbed());
+}
+
 INSTANTIATE_TEST_SUITE_P(Optimizers, RecoveryTest, ::testing::Values("sgd", "momentum", "adam", "aggregate"));
 
 TEST(LostDiskTest, Shard_RestartsWithoutItsFolder_RunFailsLoudly) {
