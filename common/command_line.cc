@@ -74,8 +74,8 @@ std::string Culprits(const std::string& message, const std::vector<FromVariable>
     const std::string flag = "--" + from.flag;
     for (size_t at = message.find(flag); at != std::string::npos; at = message.find(flag, at + 1)) {
       const size_t after = at + flag.size();
-      const bool whole = after == message.size() || !(absl::ascii_isalnum(static_cast<unsigned char>(message[after])) ||
-                                                      message[after] == '-');
+      const bool whole = after == message.size() ||
+                         !(absl::ascii_isalnum(static_cast<unsigned char>(message[after])) || message[after] == '-');
       if (!whole) continue;
       culprits.push_back(absl::StrCat(from.variable, "=", from.value));
       break;

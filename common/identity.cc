@@ -77,9 +77,10 @@ Said<uint32_t> NodeCount(const Surroundings& surroundings, const std::string& va
 
 absl::Status CheckAddress(const std::string& source, const std::string& address) {
   if (absl::StrContains(address, "$(")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        source, ": '", address, "' still has a $(VARIABLE) in it: Kubernetes fills in only those that the container's "
-        "own env declares (HOSTNAME is not among them; declare one from metadata.name)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, ": '", address,
+                     "' still has a $(VARIABLE) in it: Kubernetes fills in only those that the container's "
+                     "own env declares (HOSTNAME is not among them; declare one from metadata.name)"));
   }
   const bool bad = address.empty() || address.front() == ':' || address.find_first_of(" \t/") != std::string::npos;
   if (bad) return Misunderstood(source, absl::StrCat("HOST or HOST:PORT, such as 10.0.0.1:", kDefaultPort), address);
@@ -197,9 +198,7 @@ std::optional<std::string> OfOrdinal0(const std::string& address, uint32_t mine)
   return absl::StrCat(label.substr(0, label.rfind('-')), "-0", address.substr(label.size()));
 }
 
-std::string HostSource(const Surroundings& surroundings) {
-  return absl::StrCat("the host name ", surroundings.host);
-}
+std::string HostSource(const Surroundings& surroundings) { return absl::StrCat("the host name ", surroundings.host); }
 
 // A Job gives each life of a pod another name, "JOB-INDEX-x7k2p", but the same place: "JOB-INDEX".
 std::string WithoutPodSuffix(const std::string& name, const Surroundings& surroundings) {
@@ -282,17 +281,16 @@ absl::StatusOr<WorkerPlace> FindWorkerPlace(const GivenWorkerPlace& given, const
   place.endpoint = WithPort((*endpoint)->value);
 
   constexpr uint32_t kLastRank = kMostWorkers - 1;
-  const auto rank =
-      First<uint32_t>("rank",
-                      {{"--rank", Flag(given.rank)},
-                       {"LOCKSTEP_RANK", Number(surroundings, "LOCKSTEP_RANK", 0, kLastRank)},
-                       {"JOB_COMPLETION_INDEX", Number(surroundings, "JOB_COMPLETION_INDEX", 0, kLastRank)},
-                       {"RANK", Number(surroundings, "RANK", 0, kLastRank)},
-                       {"PET_NODE_RANK", Number(surroundings, "PET_NODE_RANK", 0, kLastRank)},
-                       FromTfConfig<uint32_t>(tf, [](const TfConfig& config) { return config.rank(); }),
-                       {HostSource(surroundings),
-                        given.rank_from_hostname ? Ordinal(surroundings.host) : std::optional<uint32_t>()}},
-                      place.found);
+  const auto rank = First<uint32_t>(
+      "rank",
+      {{"--rank", Flag(given.rank)},
+       {"LOCKSTEP_RANK", Number(surroundings, "LOCKSTEP_RANK", 0, kLastRank)},
+       {"JOB_COMPLETION_INDEX", Number(surroundings, "JOB_COMPLETION_INDEX", 0, kLastRank)},
+       {"RANK", Number(surroundings, "RANK", 0, kLastRank)},
+       {"PET_NODE_RANK", Number(surroundings, "PET_NODE_RANK", 0, kLastRank)},
+       FromTfConfig<uint32_t>(tf, [](const TfConfig& config) { return config.rank(); }),
+       {HostSource(surroundings), given.rank_from_hostname ? Ordinal(surroundings.host) : std::optional<uint32_t>()}},
+      place.found);
   if (!rank.ok()) return rank.status();
   if (*rank) place.rank = (*rank)->value;
   if (!*rank && given.rank_from_hostname) {
@@ -311,13 +309,13 @@ absl::StatusOr<WorkerPlace> FindWorkerPlace(const GivenWorkerPlace& given, const
   place.name = *name ? (*name)->value : **HostName(surroundings, surroundings.host);
   if (!*name) place.found.push_back(absl::StrCat("name ", place.name, " (the host name)"));
 
-  const auto workers = First<uint32_t>(
-      "workers",
-      {{"LOCKSTEP_WORKERS", Number(surroundings, "LOCKSTEP_WORKERS", 1, kMostWorkers)},
-       {"WORLD_SIZE", Number(surroundings, "WORLD_SIZE", 1, kMostWorkers)},
-       {"PET_NNODES", NodeCount(surroundings, "PET_NNODES")},
-       FromTfConfig<uint32_t>(tf, [](const TfConfig& config) { return config.worker_count(); })},
-      place.found);
+  const auto workers =
+      First<uint32_t>("workers",
+                      {{"LOCKSTEP_WORKERS", Number(surroundings, "LOCKSTEP_WORKERS", 1, kMostWorkers)},
+                       {"WORLD_SIZE", Number(surroundings, "WORLD_SIZE", 1, kMostWorkers)},
+                       {"PET_NNODES", NodeCount(surroundings, "PET_NNODES")},
+                       FromTfConfig<uint32_t>(tf, [](const TfConfig& config) { return config.worker_count(); })},
+                      place.found);
   if (!workers.ok()) return workers.status();
   if (*workers) place.workers = (*workers)->value;
   return place;
@@ -359,9 +357,10 @@ absl::StatusOr<ServerPlace> FindServerPlace(const GivenServerPlace& given, const
                       place.found);
   if (!index.ok()) return index.status();
   if (!*index && place.shards > 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "which of the ", place.shards, " shards is this? Give --shard-index or set LOCKSTEP_SHARD_INDEX (the host name ",
-        surroundings.host, " does not end in -N, as that of a StatefulSet's pod would)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("which of the ", place.shards,
+                     " shards is this? Give --shard-index or set LOCKSTEP_SHARD_INDEX (the host name ",
+                     surroundings.host, " does not end in -N, as that of a StatefulSet's pod would)"));
   }
   place.shard_index = *index ? (*index)->value : 0;
   if (!*index) place.found.push_back("shard index 0 (the only shard)");

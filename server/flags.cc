@@ -98,6 +98,23 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
          },
          "how long a worker is believed alive after its last heartbeat")
       ->default_str("5s");
+  app.add_option_function<std::string>(
+         "--grace",
+         [&flags](const std::string& text) {
+           const bool parsed = absl::ParseDuration(text, &flags.grace);
+           if (parsed && flags.grace >= absl::Seconds(1) && flags.grace <= absl::Hours(1)) return;
+           throw CLI::ValidationError(
+               "--grace", absl::StrCat("expected a duration from 1s to 1h, such as 10s, but got '", text, "'"));
+         },
+         "after SIGTERM: how long until the process has ended at the latest; the round in progress may have 2 s less "
+         "to end")
+      ->default_str("10s");
+  app.add_option("--after-run", flags.after_run,
+                 "when every worker has left: exit, or serve what came of the run (status, fingerprint, export; also "
+                 "after a restart) until SIGTERM")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, service::AfterRun>{
+          {"exit", service::AfterRun::kExit}, {"serve", service::AfterRun::kServe}}))
+      ->default_str("exit");
   app.add_option("--block-elements", flags.block_elements, "elements of a block; 0: chosen for the model")
       ->check(CLI::Range(uint64_t{0}, uint64_t{8} << 20))
       ->capture_default_str();

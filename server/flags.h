@@ -10,6 +10,7 @@
 #include "common/identity.h"
 #include "proto/types.pb.h"
 #include "server/core/shard.h"
+#include "server/service/coordinator_link.h"
 
 namespace lockstep {
 
@@ -19,6 +20,8 @@ struct ServerFlags {
   std::string log_level = "info";
   std::string log_file;
   absl::Duration lease = absl::Seconds(5);
+  absl::Duration grace = absl::Seconds(10);  // from SIGTERM to the end
+  service::AfterRun after_run = service::AfterRun::kExit;
   v1::OptimizerConfig optimizer;
   uint64_t block_elements = 0;
   uint32_t connections = 2;

@@ -17,8 +17,9 @@ int main(int argc, char** argv) {
     return static_cast<int>(lockstep::ExitCode::kUsage);
   }
   for (const std::string& line : flags.place.found) spdlog::info("place: {}", line);
-  const absl::Status status = lockstep::RunServer(flags);
-  if (status.ok()) return 0;
-  spdlog::error("ends: {}", std::string(status.message()));
-  return static_cast<int>(lockstep::ExitCodeFor(status));
+  const lockstep::ServerEnd end = lockstep::RunServer(flags);
+  const int code = static_cast<int>(end.code);
+  if (code != 0) spdlog::error("ends with code {}: {}", code, end.why);
+  if (code == 0 && !end.why.empty()) spdlog::info("ends: {}", end.why);
+  return code;
 }

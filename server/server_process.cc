@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "common/random_id.h"
 #include "common/wire/channel.h"
@@ -23,6 +25,7 @@
 #include "server/service/coordinator_link.h"
 #include "server/service/coordinator_store.h"
 #include "server/service/grpc_services.h"
+#include "server/service/process_health.h"
 #include "server/service/recovery.h"
 #include "server/service/shard_driver.h"
 #include "spdlog/spdlog.h"
@@ -50,14 +53,21 @@ class Clock {
   std::thread thread_;
 };
 
-// Turns SIGTERM and SIGINT into link.Stop(), for as long as it lives. Block the signals before other threads start.
+// What is left of the grace period for all that comes after the round in progress.
+constexpr absl::Duration kClosing = absl::Seconds(2);
+
+// Waits for SIGTERM and SIGINT on a thread of its own, for as long as it lives, and then stops the shard: the round in
+// progress may end, no other one begins, and link.Run() returns. A second signal does not wait for the round. Whatever
+// happens, the process ends within the grace period. Block the signals before other threads start.
 class StopOnSignal {
  public:
   static void Block() {
     const sigset_t signals = Signals();
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   }
-  explicit StopOnSignal(service::CoordinatorLink* link) : thread_([this, link] { Watch(link); }) {}
+  StopOnSignal(service::ShardDriver* shard, service::CoordinatorLink* link, service::ProcessHealth* health,
+               absl::Duration grace)
+      : shard_(shard), link_(link), health_(health), grace_(grace), thread_([this] { Watch(); }) {}
   ~StopOnSignal() {
     done_ = true;
     thread_.join();
@@ -71,14 +81,36 @@ class StopOnSignal {
     sigaddset(&signals, SIGINT);
     return signals;
   }
-  void Watch(service::CoordinatorLink* link) {
+  // A signal has come within the next moment.
+  static bool Signalled(int milliseconds) {
     const sigset_t signals = Signals();
-    const timespec patience = {.tv_sec = 0, .tv_nsec = 50'000'000};
-    while (!done_) {
-      if (sigtimedwait(&signals, nullptr, &patience) > 0) link->Stop();
+    const timespec patience = {.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000L};
+    return sigtimedwait(&signals, nullptr, &patience) > 0;
+  }
+  void Watch() {
+    while (!done_ && !Signalled(50)) {
     }
+    if (done_) return;
+    const absl::Time asked = MonotonicNow();
+    spdlog::info("asked to stop: ends the round in progress, begins no other one; is gone within {}",
+                 absl::FormatDuration(grace_));
+    health_->SetStopping();
+    shard_->Stop();
+    const absl::Time patience = asked + std::max(grace_ - kClosing, grace_ / 2);
+    while (!done_ && !shard_->Quiet() && MonotonicNow() < patience && !Signalled(5)) {
+    }
+    spdlog::info("stops {}", shard_->Quiet() ? "between two rounds" : "within a round, which is going to be undone");
+    link_->Stop();
+    while (!done_ && MonotonicNow() < asked + grace_) absl::SleepFor(absl::Milliseconds(50));
+    if (done_) return;
+    spdlog::error("could not stop within {} (does the disk stand still?): ends now", absl::FormatDuration(grace_));
+    _exit(static_cast<int>(ExitCode::kRetry));
   }
 
+  service::ShardDriver* const shard_;
+  service::CoordinatorLink* const link_;
+  service::ProcessHealth* const health_;
+  const absl::Duration grace_;
   std::atomic<bool> done_ = false;
   std::thread thread_;
 };
@@ -104,6 +136,7 @@ service::RunSettings Settings(const ServerFlags& flags) {
           .connections = flags.connections,
           .checksums = flags.checksums,
           .credit_bytes = flags.credit_bytes,
+          .stay_when_done = flags.after_run == service::AfterRun::kServe,
           .checkpoint_rounds = flags.checkpoint_rounds};
 }
 
@@ -163,21 +196,42 @@ absl::StatusOr<std::optional<service::RecoveredShard>> Recover(const service::Sh
   return service::RecoverShard(*options.files, options.folders, options.shard, options.journal, options.machine_bytes);
 }
 
+// What is on the disk cannot be used.
+ServerEnd Unusable(const absl::Status& status) {
+  return {absl::IsDataLoss(status) ? ExitCode::kDamaged : ExitCodeFor(status), std::string(status.message())};
+}
+
+// Everything that was said is on the disk, whatever happens to the machine.
+absl::Status MakeDurable(const ServerFlags& flags, const service::ShardOptions& options) {
+  if (!Durable(flags)) return absl::OkStatus();
+  absl::Status status = storage::SyncAllIn(storage::SystemFiles(), options.folders.journal());
+  status.Update(storage::SystemFiles().SyncFolder(flags.data_dir));
+  return status;
+}
+
+// How it went, from what link.Run() has returned.
+ServerEnd Judge(const absl::Status& status, const absl::Status& durable) {
+  if (!absl::IsCancelled(status)) return {ExitCodeFor(status), std::string(status.message())};
+  if (durable.ok()) return {ExitCode::kDone, "stopped, as it was asked to"};
+  return {ExitCode::kRetry, absl::StrCat("stopped, but the disk does not take everything: ", durable.message())};
+}
+
 }  // namespace
 
-absl::Status RunServer(const ServerFlags& flags) {
+ServerEnd RunServer(const ServerFlags& flags) {
   StopOnSignal::Block();
   const ShardIndex index(flags.place.shard_index);
   const service::ShardOptions options = OptionsOfShard(flags);
-  if (absl::Status status = CheckDataFolder(flags); !status.ok()) return status;
+  if (absl::Status status = CheckDataFolder(flags); !status.ok()) return Unusable(status);
   absl::StatusOr<std::optional<service::RecoveredShard>> recovered = Recover(options);
-  if (!recovered.ok()) return recovered.status();
+  if (!recovered.ok()) return Unusable(recovered.status());
   std::unique_ptr<service::CoordinatorDriver> coordinator;
   if (index == ShardIndex(0)) {
     absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> made = MakeCoordinator(flags);
-    if (!made.ok()) return made.status();
+    if (!made.ok()) return Unusable(made.status());
     coordinator = *std::move(made);
   }
+  service::ProcessHealth health;
   service::CoordinatorLink* answers = nullptr;
   service::ShardDriver shard(
       options, [&answers](v1::ShardMessage message) { answers->Send(std::move(message)); }, *std::move(recovered));
@@ -193,31 +247,41 @@ absl::Status RunServer(const ServerFlags& flags) {
     coordinator_service = std::make_unique<service::CoordinatorService>(coordinator.get());
     builder.RegisterService(coordinator_service.get());
   }
-  service::ControlService control(coordinator.get(), &shard, flags.place.coordinator);
+  service::ControlService control(coordinator.get(), &shard, flags.place.coordinator, &health);
   builder.RegisterService(&control);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot listen on --bind ", flags.place.bind,
-                                                   ": is the port taken, or the address not of this machine?"));
+    return {ExitCode::kUsage, absl::StrCat("cannot listen on --bind ", flags.place.bind,
+                                           ": is the port taken, or the address not of this machine?")};
   }
 
   const std::string advertised = AdvertisedAddress(flags.place, port);
   const std::string here = absl::StrCat(flags.place.bind.substr(0, flags.place.bind.rfind(':')), ":", port);
   spdlog::info("shard {}: listens on {}, advertised as {}", index.value(), here, advertised);
-  service::CoordinatorLink link(&shard, index, coordinator != nullptr ? here : flags.place.coordinator, advertised);
+  service::CoordinatorLink link(&shard, index, coordinator != nullptr ? here : flags.place.coordinator, advertised,
+                                absl::Seconds(60), flags.after_run, &health);
   answers = &link;
   absl::Status status = WritePortFile(flags.port_file, advertised);
-  if (status.ok()) {
-    StopOnSignal stop(&link);
+  if (!status.ok()) {
+    server->Shutdown(absl::ToChronoTime(absl::Now()));
+    return {ExitCode::kUsage, std::string(status.message())};
+  }
+  StopOnSignal stop(&shard, &link, &health, flags.grace);
+  {
     std::unique_ptr<Clock> clock;
     if (coordinator != nullptr) clock = std::make_unique<Clock>(coordinator.get(), flags.lease);
     status = link.Run();
     if (coordinator != nullptr && !absl::IsCancelled(status)) coordinator->WaitUntilDrained(kDrainPatience);
   }
+  if (absl::IsCancelled(status)) {
+    if (coordinator != nullptr) coordinator->Stop();
+    shard.LetGo();
+  }
   server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownPatience));
   shard.StopWriting();
+  const absl::Status durable = MakeDurable(flags, options);
   TsanAcquireFromGrpc();
-  return status;
+  return Judge(status, durable);
 }
 
 }  // namespace lockstep

@@ -2,15 +2,28 @@
 #ifndef LOCKSTEP_SERVER_SERVER_PROCESS_H_
 #define LOCKSTEP_SERVER_SERVER_PROCESS_H_
 
-#include "absl/status/status.h"
+#include <string>
+
+#include "common/exit_codes.h"
 #include "server/flags.h"
 
 namespace lockstep {
 
-// Blocks until the run is over or the process is asked to stop (SIGTERM, SIGINT). OK: the run is done.
-// INVALID_ARGUMENT: cannot listen on flags.bind, or no place in the run. ABORTED: the run has failed and must start
-// again. PERMISSION_DENIED: another process serves as this shard. CANCELLED: was asked to stop.
-absl::Status RunServer(const ServerFlags& flags);
+// How a server process has ended.
+struct ServerEnd {
+  ExitCode code = ExitCode::kDone;
+  std::string why;  // for people
+};
+
+// Blocks until the run is over (with --after-run serve: for ever) or the process is asked to stop (SIGTERM, SIGINT).
+//
+// kDone: the run is done, or the process was asked to stop, has ended the round in progress or left it to be undone,
+// and all that it has said is on the disk. kUsage: cannot listen on flags.place.bind, or no place in the run. kDamaged:
+// what is on its disk is damaged. kRetry: the run has failed and must start again. kFenced: another process serves as
+// this shard.
+//
+// When stopping takes longer than flags.grace, the process ends here, with kRetry.
+ServerEnd RunServer(const ServerFlags& flags);
 
 }  // namespace lockstep
 

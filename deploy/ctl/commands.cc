@@ -88,20 +88,50 @@ Look LookAtStatus(const Options& options, ControlClient& client) {
       .last = IsOver(*status)};
 }
 
+struct ProbeWords {
+  const char* yes;
+  const char* no;
+};
+
+ProbeWords WordsOf(Probe probe) {
+  switch (probe) {
+    case Probe::kStartup:
+      return {"started", "not started"};
+    case Probe::kLive:
+      return {"live", "not live"};
+    default:
+      return {"ready", "not ready"};
+  }
+}
+
+bool AnswerTo(Probe probe, const v1::HealthReply& health) {
+  switch (probe) {
+    case Probe::kStartup:
+      return health.started();
+    case Probe::kLive:
+      return health.live();
+    default:
+      return health.ready();
+  }
+}
+
 std::string HealthText(const Options& options, const v1::HealthReply& health) {
   if (options.output == Output::kJson) {
-    return JsonText(options, {{"live", health.live()}, {"ready", health.ready()}, {"message", health.message()}});
+    return JsonText(options, {{"started", health.started()},
+                              {"live", health.live()},
+                              {"ready", health.ready()},
+                              {"message", health.message()}});
   }
-  const std::string word =
-      options.live ? (health.live() ? "live" : "not live") : (health.ready() ? "ready" : "not ready");
-  return absl::StrCat(word, health.message().empty() ? "" : ": ", health.message(), "\n");
+  const ProbeWords words = WordsOf(options.probe);
+  return absl::StrCat(AnswerTo(options.probe, health) ? words.yes : words.no, health.message().empty() ? "" : ": ",
+                      health.message(), "\n");
 }
 
 Look LookAtHealth(const Options& options, ControlClient& client) {
-  const auto health = client.GetHealth(options.timeout_or(kDefaultTimeout));
+  const auto health = client.GetHealth(options.timeout_or(kHealthTimeout));
   if (!health.ok()) return Failed(health.status());
-  const bool good = options.live ? health->live() : health->ready();
-  return {.text = HealthText(options, *health), .error = "", .exit_code = good ? kFine : kNo};
+  return {
+      .text = HealthText(options, *health), .error = "", .exit_code = AnswerTo(options.probe, *health) ? kFine : kNo};
 }
 
 Look Evict(const Options& options, ControlClient& client) {

@@ -72,7 +72,7 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
       ->envname("LOCKSTEP_ENDPOINT")
       ->type_name("ADDRESS");
   AddTime(app, "--timeout", raw.options.timeout,
-          "give up after this time (5s; fingerprint and export 60s; wait: never)", "");
+          "give up after this time (5s; health 1s; fingerprint and export 60s; wait: never)", "");
   app.add_option("-o,--output", raw.output, "table, wide or json")
       ->check(CLI::IsMember({"table", "wide", "json"}))
       ->type_name("FORM");
@@ -116,10 +116,21 @@ void AddQuestions(CLI::App& app, RawOptions& raw) {
 }
 
 void AddHealth(CLI::App& app, RawOptions& raw) {
-  CLI::App* health =
-      AddCommand(app, raw, Command::kHealth, "health", "Is this one shard's process ready? (exit code 0 or 1)");
-  CLI::Option* live = health->add_flag("--live", raw.options.live, "ask only: does it answer?");
-  health->add_flag("--ready")->description("ask: has it a place in the run? (the default)")->excludes(live);
+  CLI::App* health = AddCommand(app, raw, Command::kHealth, "health",
+                                "Probes of this one shard's process, which ask nobody else (exit code 0: yes; 1: no; "
+                                "69: no answer within --timeout, 1s)");
+  const auto add = [&](const char* flag, Probe probe, const char* help) {
+    return health->add_flag_callback(
+        flag, [&raw, probe] { raw.options.probe = probe; }, help);
+  };
+  CLI::Option* startup =
+      add("--startup", Probe::kStartup, "ask: has it recovered what it had on disk, and does it listen?");
+  CLI::Option* ready = add("--ready", Probe::kReady,
+                           "ask: is it registered with the coordinator, and not stopping? (the default; workers do not "
+                           "matter)");
+  CLI::Option* live = add("--live", Probe::kLive, "ask: does its own event loop turn? (nobody else matters)");
+  ready->excludes(live)->excludes(startup);
+  live->excludes(startup);
 }
 
 void AddActions(CLI::App& app, RawOptions& raw) {

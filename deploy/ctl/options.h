@@ -24,6 +24,13 @@ enum class Command {
   kHealth,
 };
 
+// What `health` asks for.
+enum class Probe {
+  kStartup,  // has it recovered what it had, and does it listen?
+  kReady,    // is it registered with the coordinator, and not stopping?
+  kLive,     // does its own event loop turn?
+};
+
 enum class Output { kTable, kWide, kJson };
 
 struct Options {
@@ -38,7 +45,7 @@ struct Options {
   std::optional<uint64_t> version;  // wait (always set), fingerprint, export
   std::string file;                 // fingerprint --file, export FILE
   uint32_t rank = 0;                // evict
-  bool live = false;                // health: ask for liveness, not readiness
+  Probe probe = Probe::kReady;      // health
 
   // For a question that needs one answer.
   absl::Duration timeout_or(absl::Duration other) const { return timeout.value_or(other); }
@@ -51,6 +58,7 @@ inline constexpr uint32_t kMostRounds = 256;
 inline constexpr char kDefaultEndpoint[] = "127.0.0.1:7700";
 
 inline constexpr absl::Duration kDefaultTimeout = absl::Seconds(5);
+inline constexpr absl::Duration kHealthTimeout = absl::Seconds(1);
 
 // The options, or the code to exit with at once: help was asked for (and is on stdout), or the
 // usage is wrong (and stderr says how). Reads LOCKSTEP_ENDPOINT and the endpoint's file, if that

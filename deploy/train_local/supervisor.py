@@ -23,9 +23,11 @@ import time
 import commands
 from holdups import HoldUps
 from process import Process, State
-from restart_policy import (EXIT_FENCED, EXIT_INTERNAL, EXIT_RETRY, Action, describe,
+from restart_policy import (EXIT_FENCED, EXIT_INTERNAL, EXIT_RETRY, Action, Verdict, describe,
                             place_is_free)
 from run_folder import last_lines, read_text, write_json, write_whole
+
+SAYS_STOPPED = 'stopped, as it was asked to'  # a shard that ended with 0 although the run goes on
 
 GRACE = 15.0  # to end by themselves, once the run is over
 TERM_SECONDS = 3.0  # to end after SIGTERM
@@ -174,6 +176,9 @@ class Supervisor:
         exit_code, lived = end
         self._note(f'{process.name} {describe(exit_code)} after {lived:.1f} s')
         verdict = process.policy.judge(exit_code, lived)
+        if process in self.shards and exit_code == 0 and SAYS_STOPPED in ''.join(last_lines(process.log_path, 1)):
+            process.state = State.ENDED  # somebody's SIGTERM, not the end of the run
+            verdict = Verdict(Action.RESTART)
         if self._is_over(now) or verdict.action is Action.DONE:
             return
         if verdict.action is Action.STOP_ALL:

@@ -333,6 +333,8 @@ class ShardCore {
   uint32_t closed_blocks() const { return closed_; }
   // Per member, ascending by rank, what this round still lacks.
   std::vector<Missing> MissingBlocks() const;
+  // Something of the round in progress has come.
+  bool collecting() const { return first_arrival_ != absl::InfiniteFuture(); }
   // Since when others wait: the first contribution to this round, or the version before if none has come.
   absl::Time waiting_since() const { return first_arrival_ == absl::InfiniteFuture() ? completed_at_ : first_arrival_; }
   // Of the newest completed round. Valid when next_round() > 0 and a round was completed by this incarnation.

@@ -45,4 +45,10 @@ std::shared_ptr<ExchangeStream> Connections::Find(Rank rank, uint32_t connection
   return at == streams_.end() ? nullptr : at->second;
 }
 
+std::vector<std::shared_ptr<ExchangeStream>> Connections::All() const {
+  std::vector<std::shared_ptr<ExchangeStream>> all;
+  for (const auto& [place, stream] : streams_) all.push_back(stream);
+  return all;
+}
+
 }  // namespace lockstep::service

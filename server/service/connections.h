@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -29,6 +30,7 @@ class Connections {
   bool Remove(const ExchangeStream& stream);
   // Null: nobody is attached there.
   std::shared_ptr<ExchangeStream> Find(Rank rank, uint32_t connection) const;
+  std::vector<std::shared_ptr<ExchangeStream>> All() const;
   size_t size() const { return streams_.size(); }
 
  private:

@@ -32,6 +32,8 @@ RunSettings Continue(RunSettings settings, const std::optional<SavedRun>& saved)
   return settings;
 }
 
+absl::Status Stopping() { return absl::UnavailableError("the coordinator is stopping: it is going to be back"); }
+
 core::CoordinatorCore NewCore(core::CoordinatorOptions options, const std::optional<SavedRun>& saved, absl::Time now) {
   if (saved) return core::CoordinatorCore(std::move(options), saved->memory, now);
   return core::CoordinatorCore(std::move(options), now);
@@ -114,7 +116,9 @@ void CoordinatorDriver::OnWorker(const std::shared_ptr<WorkStream>& stream, cons
   Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
-    if (message.has_join()) {
+    if (stopping_) {
+      plan.actions.push_back([stream] { stream->Close(wire::ToGrpc(Stopping())); });
+    } else if (message.has_join()) {
       JoinLocked(stream, message.join(), plan);
     } else if (!stream->joined_) {
       plan.actions.push_back([stream] {
@@ -237,7 +241,9 @@ void CoordinatorDriver::OnShard(const std::shared_ptr<ServeStream>& stream, cons
   Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
-    if (message.has_hello()) {
+    if (stopping_) {
+      plan.actions.push_back([stream] { stream->Close(wire::ToGrpc(Stopping())); });
+    } else if (message.has_hello()) {
       HelloLocked(stream, message.hello(), plan);
     } else if (!stream->greeted_) {
       plan.actions.push_back([stream] {
@@ -336,7 +342,8 @@ void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
   MutexLock lock(&mutex_);
   if (!stream.greeted_ || shards_[stream.shard_.value()].get() != &stream) return;
   shards_[stream.shard_.value()] = nullptr;
-  reports_[stream.shard_.value()].closed = MonotonicNow();
+  const bool expected = EndedLocked() && !settings_.stay_when_done;  // when the run has ended, so do its shards
+  if (!expected) reports_[stream.shard_.value()].closed = MonotonicNow();
 }
 
 void CoordinatorDriver::SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Plan& plan) {
@@ -391,11 +398,12 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   }
   v1::ShardCommand command;
   command.mutable_finish()->set_failure(effect.failure);
+  const bool stay = effect.failure.empty() && settings_.stay_when_done;
   for (const std::shared_ptr<ServeStream>& stream : shards_) {
     if (stream == nullptr) continue;
-    plan.actions.push_back([stream, command] {
+    plan.actions.push_back([stream, command, stay] {
       stream->Send(command);
-      stream->Close(grpc::Status::OK, /*flush=*/true);
+      if (!stay) stream->Close(grpc::Status::OK, /*flush=*/true);
     });
   }
   if (effect.failure.empty()) return;
@@ -407,6 +415,26 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
 }
 
 void CoordinatorDriver::PlanLocked(const core::Note& effect, Plan&) { spdlog::info("{}", effect.text); }
+
+bool CoordinatorDriver::ended() const {
+  MutexLock lock(&mutex_);
+  return EndedLocked();
+}
+
+void CoordinatorDriver::Stop() {
+  std::vector<std::shared_ptr<WorkStream>> workers;
+  std::vector<std::shared_ptr<ServeStream>> shards;
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    for (const auto& [incarnation, stream] : workers_) workers.push_back(stream);
+    for (const auto& stream : shards_) {
+      if (stream != nullptr) shards.push_back(stream);
+    }
+  }
+  for (const auto& stream : workers) stream->Close(wire::ToGrpc(Stopping()), /*flush=*/true);
+  for (const auto& stream : shards) stream->Close(wire::ToGrpc(Stopping()), /*flush=*/true);
+}
 
 void CoordinatorDriver::WaitUntilDrained(absl::Duration patience) {
   MutexLock lock(&mutex_);

@@ -66,6 +66,7 @@ struct RunSettings {
   uint32_t connections = 2;        // per worker and shard
   bool checksums = false;          // payloads of the data path carry checksums
   uint64_t credit_bytes = 0;       // per connection, see Announce in proto/coordinator.proto; 0: two blocks
+  bool stay_when_done = false;     // shards keep their streams when the run is done, and answer questions about it
   uint64_t checkpoint_rounds = 0;  // rounds from one checkpoint to the next; 0: chosen for the model
 };
 
@@ -86,6 +87,13 @@ class CoordinatorDriver {
 
   v1::Status Status(uint32_t most_rounds) const;
   absl::StatusOr<std::string> Evict(Rank rank);
+
+  // The run is done or has failed.
+  bool ended() const;
+
+  // Lets go of every worker and shard with UNAVAILABLE, and of whoever comes from now on: they look for the next life
+  // of the coordinator.
+  void Stop();
 
   // Blocks until every shard's stream is gone after the run's end, but at most `patience` after it.
   void WaitUntilDrained(absl::Duration patience);
@@ -129,6 +137,10 @@ class CoordinatorDriver {
   void SaveUntilDone(const SavedRun& run);
 
   RunSettings settings_;  // does not change after construction
+  bool EndedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return core_.state() == core::RunState::kDone || core_.state() == core::RunState::kFailed;
+  }
+
   const std::unique_ptr<CoordinatorStore> store_;
   const absl::Time started_;
   mutable Mutex mutex_;
@@ -138,7 +150,8 @@ class CoordinatorDriver {
   std::vector<ReportedShard> reports_ ABSL_GUARDED_BY(mutex_);
   RoundHistory rounds_ ABSL_GUARDED_BY(mutex_);
   std::optional<SlowSave> save_ ABSL_GUARDED_BY(mutex_);  // under way
-  Outbox outbox_;                                         // last: its thread uses all of the above
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  Outbox outbox_;  // last: its thread uses all of the above
 };
 
 }  // namespace lockstep::service

@@ -41,12 +41,14 @@ class CoordinatorLink::Stream : public wire::ClientStream<v1::ShardCommand, v1::
 };
 
 CoordinatorLink::CoordinatorLink(ShardDriver* driver, ShardIndex shard, std::string coordinator, std::string advertised,
-                                 absl::Duration give_up_after)
+                                 absl::Duration give_up_after, AfterRun after_run, ProcessHealth* health)
     : driver_(driver),
       shard_(shard),
       coordinator_(std::move(coordinator)),
       advertised_(std::move(advertised)),
-      give_up_after_(give_up_after) {}
+      give_up_after_(after_run == AfterRun::kServe ? absl::InfiniteDuration() : give_up_after),
+      after_run_(after_run),
+      health_(health) {}
 
 CoordinatorLink::~CoordinatorLink() = default;
 
@@ -57,6 +59,10 @@ void CoordinatorLink::Send(v1::ShardMessage message) {
     stream = stream_;
   }
   if (stream != nullptr) stream->Send(std::move(message));
+}
+
+void CoordinatorLink::SetRegistered(bool registered) {
+  if (health_ != nullptr) health_->SetRegistered(registered);
 }
 
 void CoordinatorLink::Stop() {
@@ -97,6 +103,7 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
   if (command.has_welcome()) {
     spdlog::info("shard {}: serves run {}", shard_.value(), command.welcome().run_id());
     driver_->Welcome(command.welcome().run_id());
+    SetRegistered(true);
   } else if (command.has_seal()) {
     driver_->Seal(command.seal());
   } else if (command.has_install()) {
@@ -105,10 +112,14 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
     MutexLock lock(&mutex_);
     end_.finished = true;
     end_.failure = command.finish().failure();
+    if (OverLocked() || std::exchange(told_, true)) return;
+    spdlog::info("shard {}: the run is done; goes on serving it", shard_.value());
+    if (health_ != nullptr) health_->SetDone();
   }
 }
 
 void CoordinatorLink::OnClosed(const absl::Status& status) {
+  SetRegistered(false);
   MutexLock lock(&mutex_);
   stream_ = nullptr;
   end_.closed = true;
@@ -116,12 +127,14 @@ void CoordinatorLink::OnClosed(const absl::Status& status) {
 }
 
 absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
-  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return end_.closed || stopping_; };
+  const auto ended = [this]()
+                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return end_.closed || stopping_ || OverLocked(); };
   while (true) {
     {
       MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&ended), kReportEvery)) break;
     }
+    if (health_ != nullptr) health_->NoteTurn(MonotonicNow());
     v1::ShardMessage message;
     *message.mutable_report() = driver_->Report();
     stream.Send(std::move(message));
@@ -130,7 +143,7 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
   MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&end_.closed));
   over = true;
-  if (end_.finished) return end_.failure.empty() ? absl::OkStatus() : absl::AbortedError(end_.failure);
+  if (OverLocked()) return end_.failure.empty() ? absl::OkStatus() : absl::AbortedError(end_.failure);
   if (stopping_) return absl::CancelledError("stopped");
   if (wire::IsFinal(end_.status)) return Explain(end_.status, coordinator_);
   over = false;
@@ -145,6 +158,7 @@ bool CoordinatorLink::Heard() {
 absl::Status CoordinatorLink::Run() {
   while (true) {
     bool over = false;
+    if (health_ != nullptr) health_->NoteTurn(MonotonicNow());
     const absl::Status status = Serve(*Open(), over);
     if (over) return status;
     if (Heard()) lost_since_ = MonotonicNow();

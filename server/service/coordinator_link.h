@@ -18,24 +18,32 @@
 #include "absl/time/time.h"
 #include "common/mutex.h"
 #include "proto/coordinator.grpc.pb.h"
+#include "server/service/process_health.h"
 #include "server/service/shard_driver.h"
 
 namespace lockstep::service {
 
+// What a shard does when the run is done.
+enum class AfterRun {
+  kExit,   // its process ends
+  kServe,  // it goes on answering questions about the run, and never gives its coordinator up
+};
+
 class CoordinatorLink {
  public:
-  // `driver` must outlive the link. A shard that has heard from a coordinator gives up when it has heard nothing more
-  // for `give_up_after` and the stream is gone: it may have missed the end of the run.
+  // `driver` and `health` (null: nobody asks) must outlive the link. A shard that has heard from a coordinator gives up
+  // when it has heard nothing more for `give_up_after` and the stream is gone: it may have missed the end of the run.
   CoordinatorLink(ShardDriver* driver, ShardIndex shard, std::string coordinator, std::string advertised,
-                  absl::Duration give_up_after = absl::Seconds(60));
+                  absl::Duration give_up_after = absl::Seconds(60), AfterRun after_run = AfterRun::kExit,
+                  ProcessHealth* health = nullptr);
   ~CoordinatorLink();
 
   // Sends to the coordinator, or drops the message when there is no stream: the coordinator asks again.
   void Send(v1::ShardMessage message);
 
-  // Keeps the stream up and reports several times a second, until the run is over. OK: every worker has left. ABORTED:
-  // the run has failed, or there is another run now, or no coordinator for too long. PERMISSION_DENIED,
-  // INVALID_ARGUMENT: this shard has no place in the run. CANCELLED: Stop was called.
+  // Keeps the stream up and reports several times a second, until the run is over. OK: every worker has left (with
+  // AfterRun::kServe that does not end it). ABORTED: the run has failed, or there is another run now, or no coordinator
+  // for too long. PERMISSION_DENIED, INVALID_ARGUMENT: this shard has no place in the run. CANCELLED: Stop was called.
   absl::Status Run();
 
   // Makes Run return soon.
@@ -58,17 +66,25 @@ class CoordinatorLink {
   // Reports until the stream ends; OK: open another one.
   absl::Status Serve(Stream& stream, bool& over);
   bool Heard();
+  // The run is over for this process, as the newest stream has said.
+  bool OverLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return end_.finished && (after_run_ == AfterRun::kExit || !end_.failure.empty());
+  }
+  void SetRegistered(bool registered);
 
   ShardDriver* const driver_;
   const ShardIndex shard_;
   const std::string coordinator_;
   const std::string advertised_;
   const absl::Duration give_up_after_;
+  const AfterRun after_run_;
+  ProcessHealth* const health_;
   Mutex mutex_;
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
   End end_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t attempts_ = 0;  // only of Run
+  bool told_ ABSL_GUARDED_BY(mutex_) = false;  // that the run is done
+  uint64_t attempts_ = 0;                      // only of Run
   // Never, before a coordinator has spoken: any start order works.
   absl::Time lost_since_ = absl::InfiniteFuture();  // when the newest stream on which the coordinator spoke broke
   absl::Time quiet_until_ = absl::InfinitePast();   // of complaints about an unreachable coordinator

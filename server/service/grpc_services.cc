@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "common/wire/channel.h"
 #include "common/wire/status.h"
@@ -91,7 +92,8 @@ grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const
   return reactor;
 }
 
-// Passes a call on to the coordinator's process. `call(context, done)` starts it.
+// Passes a call on to the coordinator's process. `call(stub, context, done)` starts it. The channel is a new one each
+// time: it looks the name up at once, whatever older ones have found.
 template <typename Call>
 grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const std::string& address, Call call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -104,7 +106,8 @@ grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const st
   auto onward = std::make_shared<grpc::ClientContext>();
   onward->AddMetadata(kForwarded, "1");
   onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
-  call(onward.get(), [reactor, onward, address](grpc::Status status) {
+  const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(wire::ControlChannel(address));
+  call(*stub, onward.get(), [reactor, onward, stub, address](grpc::Status status) {
     const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                              status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (unreachable) {
@@ -135,16 +138,15 @@ grpc::ServerBidiReactor<v1::ShardMessage, v1::ShardCommand>* CoordinatorService:
   return std::make_shared<ServeStream>(driver_)->Open();
 }
 
-ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address)
-    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)) {
-  if (coordinator_ == nullptr) remote_ = v1::Control::NewStub(wire::ControlChannel(coordinator_address_));
-}
+ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address,
+                               const ProcessHealth* health)
+    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)), health_(health) {}
 
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
                                                     const v1::StatusRequest* request, v1::Status* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, coordinator_address_, [&](grpc::ClientContext* onward, auto done) {
-      remote_->async()->GetStatus(onward, request, reply, std::move(done));
+    return Forward(context, coordinator_address_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+      stub.async()->GetStatus(onward, request, reply, std::move(done));
     });
   }
   constexpr uint32_t kMostRounds = 256;
@@ -155,8 +157,8 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
                                                 v1::EvictReply* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, coordinator_address_, [&](grpc::ClientContext* onward, auto done) {
-      remote_->async()->Evict(onward, request, reply, std::move(done));
+    return Forward(context, coordinator_address_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+      stub.async()->Evict(onward, request, reply, std::move(done));
     });
   }
   const absl::StatusOr<std::string> name = coordinator_->Evict(Rank(request->rank()));
@@ -164,16 +166,12 @@ grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* con
   return FinishWith(context, wire::ToGrpc(name.status()));
 }
 
+// Asks every lock for an answer: one that is never let go would be the end of this process's work.
 grpc::ServerUnaryReactor* ControlService::GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest*,
                                                     v1::HealthReply* reply) {
-  const std::string run_id = shard_->run_id();
-  reply->set_live(true);
-  reply->set_ready(!run_id.empty());
-  reply->set_message(run_id.empty() ? absl::StrCat("has not reached the coordinator",
-                                                   coordinator_ != nullptr ? " in this process"
-                                                                           : absl::StrCat(" at ", coordinator_address_),
-                                                   " yet")
-                                    : absl::StrCat("serves run ", run_id));
+  if (coordinator_ != nullptr) coordinator_->ended();
+  *reply = health_->Describe(
+      shard_->run_id(), coordinator_ != nullptr ? "in this process" : "at " + coordinator_address_, MonotonicNow());
   return FinishWith(context, grpc::Status::OK);
 }
 

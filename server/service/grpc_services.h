@@ -11,6 +11,7 @@
 #include "proto/coordinator.grpc.pb.h"
 #include "proto/shard.grpc.pb.h"
 #include "server/service/coordinator_driver.h"
+#include "server/service/process_health.h"
 #include "server/service/shard_driver.h"
 
 namespace lockstep::service {
@@ -43,8 +44,9 @@ class CoordinatorService final : public v1::Coordinator::CallbackService {
 // Answers from the coordinator in this process, or passes the question on to where the coordinator is.
 class ControlService final : public v1::Control::CallbackService {
  public:
-  // `coordinator` may be null: then questions go to `coordinator_address`.
-  ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address);
+  // `coordinator` may be null: then questions go to `coordinator_address`. `health` must outlive this.
+  ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address,
+                 const ProcessHealth* health);
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const v1::StatusRequest* request,
                                       v1::Status* reply) override;
@@ -57,7 +59,7 @@ class ControlService final : public v1::Control::CallbackService {
   CoordinatorDriver* const coordinator_;
   ShardDriver* const shard_;
   const std::string coordinator_address_;
-  std::unique_ptr<v1::Control::Stub> remote_;
+  const ProcessHealth* const health_;
 };
 
 }  // namespace lockstep::service

@@ -150,10 +150,7 @@ class Describer {
     return seat.state == SeatState::kJoined ? v1::WorkerStatus::JOINED : v1::WorkerStatus::ACTIVE;
   }
 
-  // When the run has ended, so do its shards.
-  bool Lost(uint32_t shard) const {
-    return core_.shards()[shard].present && shards_[shard].closed.has_value() && !Ended();
-  }
+  bool Lost(uint32_t shard) const { return core_.shards()[shard].present && shards_[shard].closed.has_value(); }
 
   bool Silent(uint32_t shard) const {
     return core_.shards()[shard].present && now_ - shards_[shard].at > SilentAfter(core_.options().lease);

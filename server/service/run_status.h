@@ -20,7 +20,7 @@ namespace lockstep::service {
 struct ReportedShard {
   v1::ShardReport report;
   absl::Time at = absl::InfinitePast();             // when it came; never: InfinitePast
-  std::optional<absl::Time> closed = std::nullopt;  // when the stream ended; none while there is one
+  std::optional<absl::Time> closed = std::nullopt;  // when the stream was lost; none while there is one
 };
 
 // The coordinator's own state is being saved, and what it has decided waits for that.

@@ -64,6 +64,31 @@ std::string ShardDriver::bound_run_id() const {
   return model_ == nullptr ? "" : run_id_;
 }
 
+void ShardDriver::Stop() {
+  MutexLock lock(&mutex_);
+  stopping_ = true;
+}
+
+bool ShardDriver::Quiet() const {
+  MutexLock lock(&mutex_);
+  return !core_.collecting() && !core_.journaling();
+}
+
+absl::Status ShardDriver::CheckOpenLocked() const {
+  if (!stopping_ || core_.collecting() || core_.journaling()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("shard ", options_.shard.value(), " is stopping"));
+}
+
+void ShardDriver::LetGo() {
+  std::vector<std::shared_ptr<ExchangeStream>> streams;
+  {
+    MutexLock lock(&mutex_);
+    streams = planner_.connections().All();
+  }
+  const absl::Status status = absl::UnavailableError(absl::StrCat("shard ", options_.shard.value(), " is stopping"));
+  for (const auto& stream : streams) stream->Close(wire::ToGrpc(status), /*flush=*/true);
+}
+
 void ShardDriver::StopWriting() {
   if (checkpointer_ != nullptr) checkpointer_->Stop();
   if (journal_ != nullptr) journal_->Stop();
@@ -204,6 +229,7 @@ void ShardDriver::OnFrame(const std::shared_ptr<ExchangeStream>& stream, grpc::B
 }
 
 absl::Status ShardDriver::CheckAttachLocked(const v1::FrameHeader& header) const {
+  if (absl::Status status = CheckOpenLocked(); !status.ok()) return status;
   if (run_id_.empty()) return absl::UnavailableError("this shard has not joined a run yet; try again");
   if (header.run_id() != run_id_) {
     return absl::AbortedError(
@@ -278,12 +304,16 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
   WorkList work;
   {
     MutexLock lock(&mutex_);
-    StepLocked(core::ContributeBlock{.who = from->who,
-                                     .generation = Generation(frame.header.generation()),
-                                     .round = Round(frame.header.round()),
-                                     .slot = (*block)->slot,
-                                     .weight = frame.header.weight()},
-               {.stream = stream, .frame = &frame}, work);
+    if (absl::Status open = CheckOpenLocked(); !open.ok()) {
+      work.push_back(EndStream{stream, std::move(open)});
+    } else {
+      StepLocked(core::ContributeBlock{.who = from->who,
+                                       .generation = Generation(frame.header.generation()),
+                                       .round = Round(frame.header.round()),
+                                       .slot = (*block)->slot,
+                                       .weight = frame.header.weight()},
+                 {.stream = stream, .frame = &frame}, work);
+    }
   }
   performer_.Perform(std::move(work));
 }
@@ -294,6 +324,8 @@ void ShardDriver::OnEmptyContribution(const std::shared_ptr<ExchangeStream>& str
     MutexLock lock(&mutex_);
     if (!stream->attachment) {
       work.push_back(EndStream{stream, absl::InvalidArgumentError("expected ATTACH before a contribution")});
+    } else if (absl::Status open = CheckOpenLocked(); !open.ok()) {
+      work.push_back(EndStream{stream, std::move(open)});
     } else {
       StepLocked(core::ContributeEmpty{.who = stream->attachment->who,
                                        .generation = Generation(header.generation()),
@@ -352,7 +384,12 @@ void ShardDriver::Pull(const v1::PullRequest& request, std::shared_ptr<PullStrea
   WorkList work;
   {
     MutexLock lock(&mutex_);
-    if (run_id_.empty()) {
+    if (stopping_) {
+      work.push_back(
+          RefuseReader{std::move(stream),
+                       absl::UnavailableError(absl::StrCat("shard ", options_.shard.value(), " is stopping")),
+                       {}});
+    } else if (run_id_.empty()) {
       work.push_back(RefuseReader{
           std::move(stream), absl::UnavailableError("this shard has not joined a run yet; try again"), {}});
     } else if (request.run_id() != run_id_) {

@@ -69,6 +69,14 @@ class ShardDriver : public ExchangeStream::Owner,
   // The same, but empty until the shard holds something of the run: till then it can serve another one.
   std::string bound_run_id() const;
 
+  // From now on the round in progress ends, if something of it has come, and no other one begins here: workers and
+  // readers are told UNAVAILABLE, and connect again until another life of the shard takes them.
+  void Stop();
+  // After Stop: nothing of any round is on its way any more.
+  bool Quiet() const;
+  // Ends every worker's stream with UNAVAILABLE, after what has been sent to it.
+  void LetGo();
+
   // Nothing is written to the disk any more when this returns; what it has not taken yet is given up. Waits for the
   // calls to the disk that are under way.
   void StopWriting();
@@ -105,6 +113,8 @@ class ShardDriver : public ExchangeStream::Owner,
   void OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
   void OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame);
   void OnEmptyContribution(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
+  // UNAVAILABLE if the shard is stopping and has no round in progress.
+  absl::Status CheckOpenLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAttachLocked(const v1::FrameHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The block that a contribution of an attached worker is to, if the frame is a right one for it.
   absl::StatusOr<const Block*> CheckContribution(const wire::Frame& frame) const;
@@ -120,6 +130,7 @@ class ShardDriver : public ExchangeStream::Owner,
 
   mutable Mutex mutex_;
   std::string run_id_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   core::ShardCore core_ ABSL_GUARDED_BY(mutex_);
   Readers readers_ ABSL_GUARDED_BY(mutex_);
   Round seen_round_ ABSL_GUARDED_BY(mutex_);                         // core_.next_round() after the last event

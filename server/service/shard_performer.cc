@@ -51,8 +51,9 @@ void ShardPerformer::Perform(WorkList work) const {
 void ShardPerformer::Do(SendFrame& send) const { send.stream->Send(*send.message); }
 
 void ShardPerformer::Do(EndStream& end) const {
-  spdlog::warn("shard {}: refuses a connection: {}", shard_.value(), std::string(end.status.message()));
-  end.stream->Close(wire::ToGrpc(end.status));
+  const bool stopping = absl::IsUnavailable(end.status);  // nobody's fault: what was sent before is still good
+  if (!stopping) spdlog::warn("shard {}: refuses a connection: {}", shard_.value(), std::string(end.status.message()));
+  end.stream->Close(wire::ToGrpc(end.status), /*flush=*/stopping);
 }
 
 void ShardPerformer::Do(AnswerCoordinator& answer) const { answer_(std::move(answer.message)); }

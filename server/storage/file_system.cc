@@ -44,4 +44,17 @@ absl::StatusOr<std::string> ReadFile(FileSystem& files, const std::string& path)
   return contents;
 }
 
+absl::Status SyncAllIn(FileSystem& files, const std::string& folder) {
+  const absl::StatusOr<std::vector<std::string>> names = files.List(folder);
+  if (absl::IsNotFound(names.status())) return absl::OkStatus();
+  if (!names.ok()) return names.status();
+  absl::Status status;
+  for (const std::string& name : *names) {
+    const absl::StatusOr<std::unique_ptr<File>> file = files.OpenOrCreate(absl::StrCat(folder, "/", name));
+    status.Update(file.ok() ? (*file)->Sync() : file.status());
+  }
+  status.Update(files.SyncFolder(folder));
+  return status;
+}
+
 }  // namespace lockstep::storage

@@ -81,6 +81,9 @@ std::string FolderOf(const std::string& path);
 // machine.
 absl::Status ReplaceFile(FileSystem& files, const std::string& path, Bytes contents, bool sync = true);
 
+// Makes every file that lies in `folder` survive the death of the machine. OK when there is no such folder.
+absl::Status SyncAllIn(FileSystem& files, const std::string& folder);
+
 // The whole file.
 absl::StatusOr<std::string> ReadFile(FileSystem& files, const std::string& path);
 

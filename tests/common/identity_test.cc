@@ -1,6 +1,5 @@
 #include "common/identity.h"
 
-
 #include <map>
 #include <optional>
 #include <string>
@@ -107,21 +106,19 @@ TEST(WorkerRank, RubbishBehindAGoodSource_IsNotLookedAt) {
   EXPECT_EQ(Worker({{"LOCKSTEP_RANK", "1"}, {"RANK", "x"}, {"PET_NODE_RANK", "-"}}).rank, 1u);
 }
 
-TEST(WorkerRank, EmptyVariable_IsLikeNone) {
-  EXPECT_EQ(Worker({{"LOCKSTEP_RANK", ""}, {"RANK", "2"}}).rank, 2u);
-}
+TEST(WorkerRank, EmptyVariable_IsLikeNone) { EXPECT_EQ(Worker({{"LOCKSTEP_RANK", ""}, {"RANK", "2"}}).rank, 2u); }
 
 TEST(TfConfig, Rubbish_NamesTheVariable) {
-  for (const char* text : {"{", "[]", "7", R"({"task": 3})", R"({"task": {"type": 3}})",
-                           R"({"task": {"type": "worker", "index": -1}})", R"({"task": {"type": "worker", "index": {}}})",
-                           R"({"task": {"type": "worker", "index": 1e30}})"}) {
+  for (const char* text :
+       {"{", "[]", "7", R"({"task": 3})", R"({"task": {"type": 3}})", R"({"task": {"type": "worker", "index": -1}})",
+        R"({"task": {"type": "worker", "index": {}}})", R"({"task": {"type": "worker", "index": 1e30}})"}) {
     EXPECT_THAT(WorkerError({{"TF_CONFIG", text}}), HasSubstr("TF_CONFIG: expected JSON")) << text;
   }
 }
 
 TEST(TfConfig, Chief_IsRank0) {
-  EXPECT_EQ(Worker({{"TF_CONFIG", R"({"cluster": {"chief": ["c"], "worker": ["w"]}, "task": {"type": "chief"}})"}}).rank,
-            0u);
+  EXPECT_EQ(
+      Worker({{"TF_CONFIG", R"({"cluster": {"chief": ["c"], "worker": ["w"]}, "task": {"type": "chief"}})"}}).rank, 0u);
 }
 
 TEST(TfConfig, OneOfAShard_GivesAWorkerNoRank) { EXPECT_EQ(Worker({{"TF_CONFIG", kTfShard}}).rank, std::nullopt); }
@@ -188,9 +185,8 @@ TEST(WorkerCount, ElasticRange_IsItsUpperEnd) {
 // ---- Servers ----
 
 TEST(ShardIndex, OrdinalOfAStatefulSet_IsUsed) {
-  const ServerPlace place =
-      Server(Around({{"LOCKSTEP_SHARDS", "3"}, {"LOCKSTEP_ADVERTISE", "lockstep-shard-2.lockstep-shards:7700"}},
-                    "lockstep-shard-2"));
+  const ServerPlace place = Server(Around(
+      {{"LOCKSTEP_SHARDS", "3"}, {"LOCKSTEP_ADVERTISE", "lockstep-shard-2.lockstep-shards:7700"}}, "lockstep-shard-2"));
   EXPECT_EQ(place.shard_index, 2u);
   EXPECT_THAT(place.found, Contains("shard index 2 (the host name lockstep-shard-2)"));
   EXPECT_EQ(place.coordinator, "lockstep-shard-0.lockstep-shards:7700");
@@ -224,7 +220,8 @@ TEST(ShardIndex, BeyondTheShards_NamesBothSources) {
 
 TEST(ShardIndex, RubbishInAVariable_NamesIt) {
   EXPECT_THAT(ServerError(Around({{"LOCKSTEP_SHARD_INDEX", "one"}})), HasSubstr("LOCKSTEP_SHARD_INDEX: expected"));
-  EXPECT_THAT(ServerError(Around({{"LOCKSTEP_SHARDS", "tcp://10.0.0.1:7700"}})), HasSubstr("LOCKSTEP_SHARDS: expected"));
+  EXPECT_THAT(ServerError(Around({{"LOCKSTEP_SHARDS", "tcp://10.0.0.1:7700"}})),
+              HasSubstr("LOCKSTEP_SHARDS: expected"));
   EXPECT_THAT(ServerError(Around({{"LOCKSTEP_WORKERS", "0"}})), HasSubstr("LOCKSTEP_WORKERS: expected"));
 }
 

@@ -126,6 +126,13 @@ void Cluster::RestartShards(const std::vector<uint32_t>& indices) {
   }
 }
 
+int Cluster::StopAndStartShard(uint32_t index) {
+  shards_[index]->Signal(SIGTERM);
+  const int code = shards_[index]->Wait();
+  Start(index, addresses_[index]);
+  return code;
+}
+
 v1::Status Cluster::Status() const {
   const auto control = v1::Control::NewStub(grpc::CreateChannel(addresses_[0], grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;

@@ -59,6 +59,8 @@ class Cluster {
   void RestartShard(uint32_t index);
   // Kills all of them before it starts any again.
   void RestartShards(const std::vector<uint32_t>& indices);
+  // Asks the shard to stop (SIGTERM), and starts another on the same port; the exit code of the first.
+  int StopAndStartShard(uint32_t index);
   // What a shard keeps on disk.
   std::string DataFolder(uint32_t index) const;
   // The coordinator's answer; aborts when there is none within some seconds.

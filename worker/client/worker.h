@@ -77,7 +77,7 @@ struct RoundResult {
 // - RESOURCE_EXHAUSTED: Join: all ranks were taken by live workers until the timeout. Later: a message is over the
 //   shard's limit.
 // - UNAVAILABLE: Join: no coordinator gave an answer until the timeout; says what was tried.
-// - ALREADY_EXISTS: Join: the worker of this name has left the run.
+// - ALREADY_EXISTS: Join: the run is done, or the worker of this name has left it.
 // - CANCELLED: the Worker was destroyed while the call was under way.
 // - INTERNAL: coordinator or shards contradict themselves or each other.
 class Worker {

@@ -351,7 +351,8 @@ absl::Status Worker::Impl::Join() {
   if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), options_.timeout)) return membership_.NoPlaceError();
   if (calls_.fatal()) return *calls_.fatal();
   if (membership_.left()) {
-    return absl::AlreadyExistsError(absl::StrCat("worker '", options_.name, "' has already left this run"));
+    return absl::AlreadyExistsError(absl::StrCat("the run is done, or worker '", options_.name,
+                                                 "' has left it before: there is nothing left for it to do"));
   }
   return absl::OkStatus();
 }

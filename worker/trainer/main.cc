@@ -36,6 +36,10 @@ absl::Status TrainAndLeave(const WorkerFlags& flags, const Dataset& data, Model&
                                                                  .rank = rank,
                                                                  .run_id = flags.run_id,
                                                                  .timeout = flags.join_timeout});
+  if (absl::IsAlreadyExists(worker.status())) {
+    spdlog::info("nothing to do: {}", std::string(worker.status().message()));
+    return absl::OkStatus();
+  }
   if (!worker.ok()) return worker.status();
   spdlog::info("{} has rank {} of {} in run {}", flags.place.name, (*worker)->rank().value(), (*worker)->workers(),
                (*worker)->run_id());

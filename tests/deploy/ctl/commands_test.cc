@@ -209,7 +209,7 @@ TEST(Health, LiveButNotReady_DependsOnTheQuestion) {
   const Outcome ready = RunCaptured(options);
   EXPECT_EQ(ready.code, kNo);
   EXPECT_EQ(ready.out, "not ready: has no place in the run yet\n");
-  options.live = true;
+  options.probe = Probe::kLive;
   EXPECT_EQ(RunCaptured(options).code, kFine);
 }
 

@@ -69,8 +69,10 @@ TEST_F(OptionsTest, Commands_TakeTheirArguments) {
   EXPECT_EQ(Good({"evict", "3", "--endpoint", "h:1"}).rank, 3u);
   EXPECT_EQ(Good({"export", "m.safetensors", "--endpoint", "h:1"}).file, "m.safetensors");
   EXPECT_EQ(Good({"rounds", "-n", "50", "--endpoint", "h:1"}).rounds, 50u);
-  EXPECT_TRUE(Good({"health", "--live", "--endpoint", "h:1"}).live);
-  EXPECT_FALSE(Good({"health", "--ready", "--endpoint", "h:1"}).live);
+  EXPECT_EQ(Good({"health", "--live", "--endpoint", "h:1"}).probe, Probe::kLive);
+  EXPECT_EQ(Good({"health", "--ready", "--endpoint", "h:1"}).probe, Probe::kReady);
+  EXPECT_EQ(Good({"health", "--startup", "--endpoint", "h:1"}).probe, Probe::kStartup);
+  EXPECT_EQ(Good({"health", "--endpoint", "h:1"}).probe, Probe::kReady);
 }
 
 TEST_F(OptionsTest, FingerprintOfAFile_NeedsNoEndpoint) {
@@ -91,6 +93,7 @@ TEST_F(OptionsTest, WrongUsage_Exits64) {
                                                        {"--endpoint", "h:1", "evict"},
                                                        {"--endpoint", "h:1", "evict", "-1"},
                                                        {"--endpoint", "h:1", "health", "--live", "--ready"},
+                                                       {"--endpoint", "h:1", "health", "--live", "--startup"},
                                                        {"--endpoint", "h:1", "fingerprint", "--file", "/no/such/file"},
                                                        {"--endpoint", "no sense", "status"}};
   for (const auto& arguments : wrong) EXPECT_EQ(Bad(arguments), kUsage) << arguments.back();

@@ -21,7 +21,7 @@ class Shard {
  public:
   Shard(const std::string& address, const std::string& coordinator, uint32_t index)
       : driver_({.shard = ShardIndex(index), .self = Incarnation(index)}, [](v1::ShardMessage) {}),
-        control_(nullptr, &driver_, coordinator) {
+        control_(nullptr, &driver_, coordinator, &health_) {
     grpc::ServerBuilder builder;
     wire::ConfigureServer(builder);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
@@ -32,6 +32,7 @@ class Shard {
 
  private:
   ShardDriver driver_;
+  ProcessHealth health_;
   ControlService control_;
   std::unique_ptr<grpc::Server> server_;
 };
