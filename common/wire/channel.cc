@@ -18,6 +18,9 @@ constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(5);
 // One attempt to connect may take this long, so that it succeeds on a slow link or a loaded machine, too. A refused one
 // has failed at once, and the next begins after the backoff.
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+// A pod that is back has another address under the same name.
+constexpr absl::Duration kResolveAgainAfter = absl::Seconds(1);
+constexpr absl::Duration kResolveTimeout = absl::Seconds(5);
 constexpr absl::Duration kReconnectBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kMaxReconnectBackoff = absl::Seconds(1);
 
@@ -46,6 +49,8 @@ grpc::ChannelArguments CommonArguments() {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, Milliseconds(kReconnectBackoff));
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Milliseconds(kConnectTimeout));  // despite its name
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Milliseconds(kMaxReconnectBackoff));
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, Milliseconds(kResolveAgainAfter));
+  arguments.SetInt(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, Milliseconds(kResolveTimeout));
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // an address means that server, whatever http_proxy says
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   return arguments;

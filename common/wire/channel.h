@@ -16,6 +16,13 @@ namespace lockstep::wire {
 // well below it.
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
+// Names: a channel looks the name up when it is made, and again when its connection is lost, at most once a second. A
+// name that is not there yet ends the calls that do not wait; gRPC asks for it again after 1 s, 1.6 s, 2.6 s ... up to
+// two minutes, so that whoever tries again makes a new channel instead.
+//
+// Dead peers: a connection on which nothing has come for 5 s is asked for a sign of life, and lost 5 s later; one whose
+// bytes are not acknowledged is lost after 5 s (TCP_USER_TIMEOUT, which gRPC sets from these two).
+
 // A connection to `address` for control calls. Does not block: connecting happens in the background, an attempt may
 // take 5 s, and one that was refused is repeated after 0.1 s, later 1 s.
 std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address);

@@ -78,28 +78,42 @@ absl::StatusOr<Reply> Ask(const std::string& endpoint, absl::Duration timeout, C
 
 }  // namespace
 
-ControlClient::ControlClient(std::string endpoint)
-    : endpoint_(std::move(endpoint)), stub_(v1::Control::NewStub(wire::ControlChannel(endpoint_))) {}
+ControlClient::ControlClient(std::string endpoint) : endpoint_(std::move(endpoint)) {}
+
+std::shared_ptr<v1::Control::Stub> ControlClient::Stub(bool again) {
+  MutexLock lock(&mutex_);
+  if (stub_ == nullptr || again) stub_ = v1::Control::NewStub(wire::ControlChannel(endpoint_));
+  return stub_;
+}
+
+template <typename Reply, typename Call>
+absl::StatusOr<Reply> ControlClient::AskShard(absl::Duration timeout, Call call) {
+  absl::StatusOr<Reply> reply =
+      Ask<Reply>(endpoint_, timeout,
+                 [&, stub = Stub()](grpc::ClientContext& context, Reply& into) { return call(*stub, context, into); });
+  if (absl::IsUnavailable(reply.status())) Stub(/*again=*/true);
+  return reply;
+}
 
 absl::StatusOr<v1::Status> ControlClient::GetStatus(uint32_t rounds, absl::Duration timeout) {
   v1::StatusRequest request;
   request.set_rounds(rounds);
-  return Ask<v1::Status>(endpoint_, timeout, [&](grpc::ClientContext& context, auto& reply) {
-    return stub_->GetStatus(&context, request, &reply);
+  return AskShard<v1::Status>(timeout, [&](v1::Control::Stub& stub, grpc::ClientContext& context, auto& reply) {
+    return stub.GetStatus(&context, request, &reply);
   });
 }
 
 absl::StatusOr<v1::EvictReply> ControlClient::Evict(uint32_t rank, absl::Duration timeout) {
   v1::EvictRequest request;
   request.set_rank(rank);
-  return Ask<v1::EvictReply>(endpoint_, timeout, [&](grpc::ClientContext& context, auto& reply) {
-    return stub_->Evict(&context, request, &reply);
+  return AskShard<v1::EvictReply>(timeout, [&](v1::Control::Stub& stub, grpc::ClientContext& context, auto& reply) {
+    return stub.Evict(&context, request, &reply);
   });
 }
 
 absl::StatusOr<v1::HealthReply> ControlClient::GetHealth(absl::Duration timeout) {
-  return Ask<v1::HealthReply>(endpoint_, timeout, [&](grpc::ClientContext& context, auto& reply) {
-    return stub_->GetHealth(&context, v1::HealthRequest(), &reply);
+  return AskShard<v1::HealthReply>(timeout, [&](v1::Control::Stub& stub, grpc::ClientContext& context, auto& reply) {
+    return stub.GetHealth(&context, v1::HealthRequest(), &reply);
   });
 }
 

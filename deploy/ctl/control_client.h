@@ -10,9 +10,11 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/mutex.h"
 #include "proto/control.grpc.pb.h"
 
 namespace lockstep::ctl {
@@ -30,8 +32,14 @@ class ControlClient {
   absl::StatusOr<v1::HealthReply> GetHealth(absl::Duration timeout);
 
  private:
-  std::string endpoint_;
-  std::unique_ptr<v1::Control::Stub> stub_;
+  // The channel in use; or a new one, which looks the endpoint's name up at once.
+  std::shared_ptr<v1::Control::Stub> Stub(bool again = false);
+  template <typename Reply, typename Call>
+  absl::StatusOr<Reply> AskShard(absl::Duration timeout, Call call);
+
+  const std::string endpoint_;
+  Mutex mutex_;
+  std::shared_ptr<v1::Control::Stub> stub_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What a failed call means for the person at the keyboard, `elapsed` after it was made. Pure.

@@ -60,8 +60,7 @@ bool MayPass(const absl::Status& problem, bool named) {
 
 class Reader::Impl {
  public:
-  explicit Impl(const std::string& endpoint)
-      : endpoint_(endpoint), control_(v1::Control::NewStub(wire::ControlChannel(endpoint))) {}
+  explicit Impl(const std::string& endpoint) : endpoint_(endpoint) {}
 
   absl::Status Open(absl::Duration timeout) {
     absl::StatusOr<v1::Status> status = Ask(absl::Now() + timeout);
@@ -93,7 +92,8 @@ class Reader::Impl {
       grpc::ClientContext context;
       context.set_deadline(absl::ToChronoTime(deadline));
       context.set_wait_for_ready(true);
-      asked = control_->GetStatus(&context, v1::StatusRequest(), &status);
+      const auto control = v1::Control::NewStub(wire::ControlChannel(endpoint_));  // looks the name up again
+      asked = control->GetStatus(&context, v1::StatusRequest(), &status);
       if (asked.ok()) return status;
       absl::SleepFor(kRetryPause);
     } while (asked.error_code() == grpc::StatusCode::UNAVAILABLE && absl::Now() < deadline);
@@ -143,7 +143,6 @@ class Reader::Impl {
   }
 
   const std::string endpoint_;
-  const std::unique_ptr<v1::Control::Stub> control_;
   std::string run_id_;
   ModelSpec model_;
   std::optional<BlockLayout> layout_;
