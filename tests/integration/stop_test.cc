@@ -149,7 +149,8 @@ TEST(AfterRunTest, ServersThatStay_AnswerAfterTheRunAndAfterARestart_UntilTheyAr
     for (size_t t = 0; t < expected.size(); ++t) EXPECT_EQ(snapshot->tensors[t].values, expected[t]);
     // A worker that is restarted, or comes late, has nothing to do.
     for (const char* name : {"w0", "late"}) {
-      const auto late = Worker::Join({.coordinator = cluster.coordinator(), .name = name, .timeout = absl::Seconds(30)});
+      const auto late =
+          Worker::Join({.coordinator = cluster.coordinator(), .name = name, .timeout = absl::Seconds(30)});
       EXPECT_TRUE(absl::IsAlreadyExists(late.status())) << late.status();
     }
     if (life == 0) cluster.RestartShards({0, 1});

@@ -171,6 +171,15 @@ class KilledShardTest(RunTest):
                 self.assertFalse(os.path.exists(disturbed.path('state/shard-0')), 'journals stay behind')
 
 
+    def test_one_that_was_asked_to_stop_comes_back_too(self):
+        with run('--shards', '2', '--delay-max', '0.05') as disturbed:
+            disturbed.wait_for_version(5)
+            disturbed.kill('shard-1', signal_=signal.SIGTERM)
+            summary = self.assert_same_bits(disturbed, restarts_at_least=1)
+            self.assertEqual(summary['runs'], 1, disturbed.output)
+            self.assertIn('shard-1 ended with code 0', disturbed.output)
+
+
 class LostShardTest(RunTest):
 
     def test_run_starts_again_with_the_same_bits(self):

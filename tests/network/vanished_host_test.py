@@ -14,6 +14,7 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ['PATH'] += ':/usr/sbin:/sbin'  # ip, tc
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'bench'))
 import network_lab  # noqa: E402
 
