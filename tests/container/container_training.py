@@ -160,6 +160,8 @@ def train_in_containers(podman, image):
                 code = containers.wait(f'worker-{rank}')
                 expect(code == 0, f'worker-{rank} ended with {code}')
             endpoint = f'--endpoint=127.0.0.1:{PORT}'
+            # Waits until then, and asks again if the network's name service drops a question.
+            containers.execute('shard-1', 'lockstepctl', endpoint, 'wait', f'--version={ROUNDS}', '--timeout=60s')
             status = json.loads(containers.execute('shard-1', 'lockstepctl', endpoint, 'status', '-o', 'json'))
             expect(status['state'] == 'done' and status['version'] == ROUNDS, f'the run is not done: {status}')
             said = json.loads(containers.execute('shard-1', 'lockstepctl', endpoint, 'fingerprint', '-o', 'json'))
