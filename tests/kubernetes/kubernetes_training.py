@@ -88,7 +88,8 @@ class Training:
     def wait_for_version(self, version, what, patience=POD_PATIENCE):
         def reached():
             status = self.status()
-            return status if status and status['version'] >= version else None
+            held = status and status['version']  # none before the first
+            return status if held is not None and held >= version else None
 
         return eventually(reached, what, patience)
 
@@ -191,9 +192,8 @@ class Disturbances:
         start = time.monotonic()
         disturb()
         eventually(lambda: self._replaced(uids), f'a pod is replaced after: {what}', POD_PATIENCE)
-        newest = self._training.status() or before
-        after = self._training.wait_for_version(max(newest['version'], before['version']) + 2,
-                                                f'training goes on after: {what}')
+        newest = self._training.wait_for_version(before['version'], f'the run answers after: {what}')
+        after = self._training.wait_for_version(newest['version'] + 2, f'training goes on after: {what}')
         self.table.append((what, before['version'], time.monotonic() - start, after['version']))
         say(f'{what}: version {before["version"]} -> {after["version"]}, {self.table[-1][2]:.1f} s')
 
