@@ -11,7 +11,7 @@ namespace lockstep {
 
 enum class ExitCode : int {
   kDone = 0,       // or, of a server: was asked to stop, and has
-  kUsage = 64,     // flags or configuration: a restart would end the same way
+  kUsage = 64,     // flags, configuration, or NaN in a contribution: a restart would end the same way
   kDamaged = 65,   // input data, a journal or a checkpoint is damaged: a restart would end the same way
   kInternal = 70,  // a bug, or something that nobody expected
   kRetry = 75,     // start the process again; also: a worker that was asked to stop
@@ -22,7 +22,7 @@ enum class ExitCode : int {
 inline constexpr char kExitCodeHelp[] =
     "Exit codes:\n"
     "  0   done; a server: also stopped, as it was asked to (SIGTERM)\n"
-    "  64  wrong flags or configuration\n"
+    "  64  wrong flags or configuration, or a contribution with NaN or Inf\n"
     "  65  damaged data\n"
     "  70  internal error\n"
     "  75  start it again; a worker: also stopped, as it was asked to (SIGTERM)\n"

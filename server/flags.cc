@@ -131,6 +131,29 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option("--log-file", flags.log_file, "append the log here instead of stderr");
 }
 
+void AddNanPolicy(CLI::App& app, ServerFlags& flags) {
+  const std::map<std::string, core::NanPolicy> names = {
+      {"fail", core::NanPolicy::kFail}, {"drop", core::NanPolicy::kDrop}, {"allow", core::NanPolicy::kAllow}};
+  app.add_option("--nan-policy", flags.nan_policy,
+                 "when a contribution has a NaN or an infinity: fail: the run ends, and says who and where; drop: that "
+                 "rank does "
+                 "not count in that round, on all shards; allow: it goes into the model (read by shard 0)")
+      ->transform(CLI::CheckedTransformer(names))
+      ->default_str("fail");
+  app.add_option_function<std::string>(
+         "--linger",
+         [&flags](const std::string& text) {
+           const bool parsed = absl::ParseDuration(text, &flags.linger);
+           if (parsed && flags.linger >= absl::ZeroDuration() && flags.linger <= absl::Hours(24 * 7)) return;
+           throw CLI::ValidationError(
+               "--linger", absl::StrCat("expected a duration from 0s to 168h, such as 60s, but got '", text, "'"));
+         },
+         "how long servers stay after a run that has failed for a NaN or an infinity, for status, fingerprint and "
+         "export "
+         "(read by shard 0)")
+      ->default_str("60s");
+}
+
 void AddDurability(CLI::App& app, ServerFlags& flags) {
   const std::map<std::string, core::Durability> names = {{"journal", core::Durability::kJournal},
                                                          {"memory", core::Durability::kNone}};
@@ -208,6 +231,7 @@ void AddAll(CLI::App& app, GivenServerPlace& given, ServerFlags& flags) {
   AddPlace(app, given, flags);
   AddOptimizer(app, flags.optimizer);
   AddSettings(app, flags);
+  AddNanPolicy(app, flags);
   AddDurability(app, flags);
   AddTesting(app, flags);
   app.footer(kExitCodeHelp);

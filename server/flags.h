@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "common/identity.h"
 #include "proto/types.pb.h"
+#include "server/core/not_finite.h"
 #include "server/core/shard.h"
 #include "server/service/coordinator_link.h"
 
@@ -27,6 +28,8 @@ struct ServerFlags {
   uint32_t connections = 2;
   bool checksums = true;
   uint64_t credit_bytes = 0;
+  core::NanPolicy nan_policy = core::NanPolicy::kFail;
+  absl::Duration linger = absl::Seconds(60);
   // What makes rounds outlive the process.
   core::Durability durability = core::Durability::kJournal;
   std::string data_dir;  // needed unless kNone

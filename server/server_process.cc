@@ -147,7 +147,9 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
   core::CoordinatorOptions options{.run_id = absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16)),
                                    .workers = flags.place.workers,
                                    .shards = flags.place.shards,
-                                   .lease = flags.lease};
+                                   .lease = flags.lease,
+                                   .nan_policy = flags.nan_policy,
+                                   .linger = flags.linger};
   std::unique_ptr<service::CoordinatorStore> store;
   std::optional<service::SavedRun> saved;
   if (Durable(flags)) {

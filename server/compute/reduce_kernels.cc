@@ -102,6 +102,31 @@ void AddToTarget(const float* addend, float* sum, size_t size) { ForEachVector(s
 
 void DivideAllTarget(float divisor, float* values, size_t size) { ForEachVector(size, DivideBody{divisor, values}); }
 
+// The largest exponent of all, which is all ones for NaN and Inf alone. (Not ForEachVector, whose body keeps nothing
+// from one vector to the next.) Two chains, since each step waits for the one before it in its own.
+bool AllFiniteTarget(const float* values, size_t size) {
+  constexpr int32_t kExponent = 0x7f800000;
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> bits;
+  const size_t lanes = hn::Lanes(d);
+  const auto mask = hn::Set(bits, kExponent);
+  const auto exponents = [&](size_t offset) { return hn::And(hn::BitCast(bits, hn::LoadU(d, values + offset)), mask); };
+  auto even = hn::Zero(bits);
+  auto odd = hn::Zero(bits);
+  size_t offset = 0;
+  for (; offset + 2 * lanes <= size; offset += 2 * lanes) {
+    even = hn::Max(even, exponents(offset));
+    odd = hn::Max(odd, exponents(offset + lanes));
+  }
+  bool finite = hn::AllTrue(bits, hn::Lt(hn::Max(even, odd), mask));
+  for (; offset < size; ++offset) {
+    int32_t last;
+    std::memcpy(&last, values + offset, sizeof(last));
+    finite = finite && (last & kExponent) != kExponent;
+  }
+  return finite;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace lockstep::compute::internal
 HWY_AFTER_NAMESPACE();
@@ -112,6 +137,7 @@ namespace lockstep::compute::internal {
 HWY_EXPORT(SumScaledTarget);
 HWY_EXPORT(AddToTarget);
 HWY_EXPORT(DivideAllTarget);
+HWY_EXPORT(AllFiniteTarget);
 
 void SumScaled(const std::byte* const* inputs, const float* weights, size_t count, float* sum, size_t size) {
   Require(count >= 1 && count <= kMaxFusedInputs, "SumScaled takes 1 to 8 inputs");
@@ -123,6 +149,8 @@ void AddTo(const float* addend, float* sum, size_t size) { HWY_DYNAMIC_DISPATCH(
 void DivideAll(float divisor, float* values, size_t size) {
   HWY_DYNAMIC_DISPATCH(DivideAllTarget)(divisor, values, size);
 }
+
+bool AllFinite(const float* values, size_t size) { return HWY_DYNAMIC_DISPATCH(AllFiniteTarget)(values, size); }
 
 }  // namespace lockstep::compute::internal
 #endif  // HWY_ONCE

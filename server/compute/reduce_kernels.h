@@ -25,6 +25,9 @@ void AddTo(const float* addend, float* sum, size_t size);
 // values[i] = values[i] / divisor, for i < size.
 void DivideAll(float divisor, float* values, size_t size);
 
+// Whether none of the `size` values is NaN or infinite.
+bool AllFinite(const float* values, size_t size);
+
 }  // namespace lockstep::compute::internal
 
 #endif  // LOCKSTEP_SERVER_COMPUTE_REDUCE_KERNELS_H_

@@ -1,6 +1,7 @@
 #include "server/core/coordinator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -50,7 +51,8 @@ CoordinatorMemory CoordinatorCore::memory() const {
                            .places = {},
                            .fenced = {fenced_.begin(), fenced_.end()},
                            .model = model_,
-                           .done = state_ == RunState::kDone};
+                           .done = state_ == RunState::kDone,
+                           .excluded = excluded_};
   std::sort(memory.fenced.begin(), memory.fenced.end());
   for (const Seat& seat : seats_) {
     if (seat.state == SeatState::kAbsent) continue;
@@ -72,6 +74,7 @@ CoordinatorCore::CoordinatorCore(CoordinatorOptions options, const CoordinatorMe
   resume_ = memory.announced.value_or(Round(0));
   model_ = memory.model;
   fenced_ = {memory.fenced.begin(), memory.fenced.end()};
+  excluded_ = memory.excluded;
   for (const CoordinatorMemory::Place& place : memory.places) {
     const SeatState held = place.defined ? SeatState::kActive : SeatState::kJoined;
     seats_[place.rank.value()] = {.state = place.left ? SeatState::kLeft : held,
@@ -113,7 +116,7 @@ absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
     return absl::PermissionDeniedError(
         absl::StrCat("fenced: this life of worker '", event.name, "' has lost its rank to another process"));
   }
-  if (state_ == RunState::kFailed) return absl::AbortedError(absl::StrCat("the run has failed: ", failure_));
+  if (state_ == RunState::kFailed) return absl::Status(failure_code_, absl::StrCat("the run has failed: ", failure_));
   if (event.rank && event.rank->value() >= options_.workers) {
     return absl::InvalidArgumentError(absl::StrCat("worker '", event.name, "' asks for rank ", event.rank->value(),
                                                    ", but this run has ranks 0 to ", options_.workers - 1,
@@ -296,6 +299,10 @@ absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, Coord
 }
 
 void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effects) {
+  if (state_ == RunState::kFailed && now >= shards_end_) {
+    shards_end_ = absl::InfiniteFuture();  // once
+    effects.push_back(EndRun{.failure = failure_, .code = failure_code_});
+  }
   for (Seat& seat : seats_) {
     const bool alive = seat.state == SeatState::kJoined || seat.state == SeatState::kActive;
     if (!alive || now - seat.heard <= options_.lease || Mutated(Mutation::kIgnoreLease)) continue;
@@ -333,7 +340,7 @@ void CoordinatorCore::Step(const ShardArrives& event, absl::Time now, Coordinato
   }
   seat = {.present = true, .incarnation = event.incarnation, .address = event.address};
   effects.push_back(WelcomeShard{event.shard});
-  if (ended()) return End(state_, failure_, now, effects);
+  if (ended()) return SayEnd(now, effects);
   ask_again_ |= known && !Mutated(Mutation::kIgnoreLostAnswers);  // answers may have been lost with its old stream
   MaybeChange(now, effects);
 }
@@ -377,12 +384,16 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   }
   resume_ = resume;
   Enter(RunState::kInstalling, now);
+  changed_ |= std::erase_if(excluded_, [this](const Exclusion& of) { return of.round < resume_; }) > 0;
+  std::vector<Rank> excluded;
+  for (const Exclusion& exclusion : ExclusionsFrom(resume_)) excluded.push_back(exclusion.rank);
   for (size_t s = 0; s < shards_.size(); ++s) {
     effects.push_back(SendInstall{.shard = ShardIndex(static_cast<uint32_t>(s)),
                                   .to = change_.shards[s],
                                   .generation = generation_,
                                   .resume = resume_,
-                                  .members = change_.members});
+                                  .members = change_.members,
+                                  .excluded = excluded});
   }
 }
 
@@ -406,6 +417,40 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   Announce(std::move(to), effects);
   effects.push_back(Note{absl::StrCat("generation ", generation_.value(), ": ", change_.members.size(), " workers, ",
                                       shards_.size(), " shards, next is round ", resume_.value())});
+}
+
+// ---- NaN and Inf ----
+
+void CoordinatorCore::Step(const ShardRefuses& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
+  const size_t s = event.shard.value();
+  // Of an older generation: that round is collected again, and what is wrong with it will be found again.
+  const bool current = state_ == RunState::kTraining && event.generation == generation_ &&
+                       change_.shards[s] == event.incarnation && !event.found.empty();
+  if (!current) return;
+  for (const FoundNotFinite& found : event.found) {
+    const std::string name = found.rank.value() < seats_.size() ? seats_[found.rank.value()].name : "";
+    const std::string what = absl::StrCat(Describe(found, name), " (shard ", s, ")");
+    if (options_.nan_policy != NanPolicy::kDrop || !CanDrop(found)) {
+      return End(RunState::kFailed, what, now, effects, absl::StatusCode::kInvalidArgument);
+    }
+    const auto at = std::find_if(excluded_.begin(), excluded_.end(), [&](const Exclusion& of) {
+      return of.round > found.round || (of.round == found.round && of.rank >= found.rank);
+    });
+    if (at != excluded_.end() && at->round == found.round && at->rank == found.rank) continue;
+    excluded_.insert(at, {.round = found.round, .rank = found.rank, .why = what});
+    effects.push_back(Note{absl::StrCat("dropped from round ", found.round.value(), " on all shards: ", what)});
+  }
+  changed_ = true;
+  ask_again_ = true;
+  MaybeChange(now, effects);
+}
+
+std::vector<Exclusion> CoordinatorCore::ExclusionsFrom(Round round) const {
+  std::vector<Exclusion> from;
+  std::copy_if(excluded_.begin(), excluded_.end(), std::back_inserter(from),
+               [&](const Exclusion& exclusion) { return exclusion.round == round; });
+  return from;
 }
 
 std::vector<ShardIndex> CoordinatorCore::UnansweredShards() const {
@@ -475,15 +520,27 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
 }
 
 void CoordinatorCore::Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const {
-  effects.push_back(AnnounceGeneration{
-      .generation = generation_, .resume = resume_, .members = change_.members, .to = std::move(to)});
+  effects.push_back(AnnounceGeneration{.generation = generation_,
+                                       .resume = resume_,
+                                       .members = change_.members,
+                                       .to = std::move(to),
+                                       .excluded = ExclusionsFrom(resume_)});
 }
 
-void CoordinatorCore::End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects) {
+void CoordinatorCore::End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
+                          absl::StatusCode code) {
   failure_ = std::move(failure);
+  failure_code_ = code;
   changed_ |= state == RunState::kDone && state_ != state;
   Enter(state, now);
-  effects.push_back(EndRun{failure_});
+  const bool again = code != absl::StatusCode::kAborted;  // starting again would only repeat it
+  shards_end_ = again && options_.linger > absl::ZeroDuration() ? now + options_.linger : absl::InfiniteFuture();
+  SayEnd(now, effects);
+}
+
+void CoordinatorCore::SayEnd(absl::Time now, CoordinatorEffects& effects) const {
+  const bool stay = state_ == RunState::kFailed && shards_end_ != absl::InfiniteFuture() && now < shards_end_;
+  effects.push_back(EndRun{.failure = failure_, .code = failure_code_, .shards_stay = stay});
 }
 
 }  // namespace lockstep::core

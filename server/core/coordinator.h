@@ -35,6 +35,7 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/model.h"
+#include "server/core/not_finite.h"
 
 namespace lockstep::core {
 
@@ -43,6 +44,9 @@ struct CoordinatorOptions {
   uint32_t workers = 1;
   uint32_t shards = 1;
   absl::Duration lease = absl::Seconds(5);
+  NanPolicy nan_policy = NanPolicy::kFail;
+  // After a failure that starting again would only repeat: how long shards stay, to be looked at.
+  absl::Duration linger = absl::ZeroDuration();
 };
 
 // ---- Events ----
@@ -86,6 +90,13 @@ struct ShardInstalled {
   Generation generation;
   std::string error;  // not empty: impossible
 };
+// A shard does not count the round that it collects: this is why. May be given again and again.
+struct ShardRefuses {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;  // that it has installed
+  std::vector<FoundNotFinite> found;
+};
 // Time passes; give it several times per lease.
 struct Tick {};
 
@@ -110,6 +121,7 @@ struct AnnounceGeneration {
   Round resume;
   std::vector<Member> members;
   std::vector<Incarnation> to;
+  std::vector<Exclusion> excluded = {};  // from round `resume`; ascending by rank
 };
 struct WelcomeShard {
   ShardIndex shard;
@@ -130,10 +142,14 @@ struct SendInstall {
   Generation generation;
   Round resume;
   std::vector<Member> members;
+  std::vector<Rank> excluded = {};  // from round `resume`; ascending
 };
 // The run is over: shards end, and so do workers that are still there. Empty failure: every rank has left.
 struct EndRun {
   std::string failure;
+  // What they are told with it. ABORTED: start again.
+  absl::StatusCode code = absl::StatusCode::kAborted;
+  bool shards_stay = false;  // for now: another EndRun will follow
 };
 // Something for the log.
 struct Note {
@@ -193,7 +209,8 @@ struct CoordinatorMemory {
   std::vector<Place> places;
   std::vector<Incarnation> fenced;
   std::optional<ModelSpec> model;
-  bool done = false;  // every rank has left
+  bool done = false;                     // every rank has left
+  std::vector<Exclusion> excluded = {};  // ascending by round, then rank
   friend bool operator==(const CoordinatorMemory&, const CoordinatorMemory&) = default;
 };
 
@@ -215,6 +232,7 @@ class CoordinatorCore {
   void Step(const ShardArrives& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const ShardSealed& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const ShardRefuses& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const Tick& event, absl::Time now, CoordinatorEffects& effects);
 
   // ---- Questions ----
@@ -266,7 +284,11 @@ class CoordinatorCore {
   std::string LostMemory(Round resume, Round newest) const;
   void Resume(absl::Time now, CoordinatorEffects& effects);
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
-  void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects);
+  void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
+           absl::StatusCode code = absl::StatusCode::kAborted);
+  // Says that the run is over.
+  void SayEnd(absl::Time now, CoordinatorEffects& effects) const;
+  std::vector<Exclusion> ExclusionsFrom(Round round) const;
   void Enter(RunState state, absl::Time now);
   bool ended() const { return state_ == RunState::kDone || state_ == RunState::kFailed; }
   Rank RankOf(const Seat& seat) const { return Rank(static_cast<uint32_t>(&seat - seats_.data())); }
@@ -284,7 +306,10 @@ class CoordinatorCore {
   bool ask_again_ = true;           // the newest change will not do, even for the same members and shards
   std::optional<Round> announced_;  // see CoordinatorMemory
   absl::flat_hash_set<Incarnation> fenced_;
-  bool changed_ = false;  // the memory, since the last Persist
+  bool changed_ = false;             // the memory, since the last Persist
+  std::vector<Exclusion> excluded_;  // ascending by round, then rank
+  absl::StatusCode failure_code_ = absl::StatusCode::kAborted;
+  absl::Time shards_end_ = absl::InfinitePast();  // after a failure: when they are told
 };
 
 }  // namespace lockstep::core

@@ -119,6 +119,9 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
   for (const Member& member : event.members) workers_.push_back({.member = member, .attached = {}});
   slots_.resize(event.blocks);
   OpenRound();
+  for (Rank rank : event.excluded) {
+    if (Worker* worker = Find(rank); worker != nullptr) worker->excluded = true;
+  }
   installing_ = event.generation;
   if (!journal_ || Mutated(Mutation::kInstallUnjournaled)) return Serve(now, effects);
   StartJournaling(now);
@@ -308,7 +311,7 @@ void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects&
     ++duplicates_;
     return;
   }
-  TakeBlock(*worker, event.slot, /*payload=*/true, effects);
+  TakeBlock(*worker, event.slot, /*payload=*/!worker->excluded, effects);
   if (worker->received == slots_.size()) NoteArrival(*worker, now);
 }
 
@@ -365,7 +368,7 @@ void ShardCore::SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects) 
   SumGroup sum{.slot = slot, .group = group, .contributors = {}};
   for (const Worker& worker : workers_) {
     if (worker.contributes && GroupOf(worker.member.rank) == group) {
-      sum.contributors.push_back({worker.member.rank, worker.weight});
+      sum.contributors.push_back(WeightOf(worker));
     }
   }
   ++computing_;
@@ -381,10 +384,17 @@ void ShardCore::Step(const GroupSummed& event, absl::Time, ShardEffects& effects
   if (++state.groups_summed == static_cast<uint32_t>(used)) StartReduction(event.slot, effects);
 }
 
+// The block stays open for ever: not even what is sent again can reduce it in this generation.
+void ShardCore::Step(const ReductionRefused&, absl::Time, ShardEffects& effects) {
+  assert(computing_ > 0);
+  --computing_;
+  AnswerSealWhenQuiet(effects);
+}
+
 void ShardCore::StartReduction(Slot slot, ShardEffects& effects) {
   ReduceBlock reduce{.round = next_, .slot = slot, .grouped = grouped(), .contributors = {}};
   for (const Worker& worker : workers_) {
-    if (worker.contributes) reduce.contributors.push_back({worker.member.rank, worker.weight});
+    if (worker.contributes) reduce.contributors.push_back(WeightOf(worker));
   }
   if (Mutated(Mutation::kLeaveOneOut) && reduce.contributors.size() > 1) reduce.contributors.pop_back();
   if (Mutated(Mutation::kReduceBackwards)) std::reverse(reduce.contributors.begin(), reduce.contributors.end());
@@ -414,7 +424,7 @@ void ShardCore::Step(const BlockReduced& event, absl::Time now, ShardEffects& ef
 std::vector<Rank> ShardCore::Contributors() const {
   std::vector<Rank> ranks;
   for (const Worker& worker : workers_) {
-    if (worker.contributes) ranks.push_back(worker.member.rank);
+    if (worker.contributes && !worker.excluded) ranks.push_back(worker.member.rank);
   }
   if (Mutated(Mutation::kNameWrongParticipants) && ranks.size() > 1) ranks.erase(ranks.begin());
   return ranks;
@@ -428,7 +438,7 @@ void ShardCore::CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effect
   if (!journal_ || Mutated(Mutation::kCompleteUnjournaled)) return Complete(now, effects);
   StartJournaling(now);
   const bool nothing = next_ > Round(0) && std::all_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
-                         return !worker.contributes || worker.weight == 0;
+                         return !worker.contributes || WeightOf(worker).weight == 0;
                        });
   effects.push_back(
       JournalRound{.generation = installed_, .version = next_, .nothing = nothing, .participants = Contributors()});
@@ -494,6 +504,7 @@ void ShardCore::OpenRound() {
   for (size_t w = 0; w < workers_.size(); ++w) {
     Worker& worker = workers_[w];
     worker.contributes = next_ > Round(0) || w == 0;
+    worker.excluded = false;
     worker.begun = false;
     worker.received = 0;
     worker.arrived = absl::InfinitePast();

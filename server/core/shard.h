@@ -12,9 +12,10 @@
 //   1. A block is reduced at most once per (generation, round), from exactly one contribution of each contributor.
 //   2. What it takes to undo a round is kept until the round is committed; a committed round is never undone.
 //   3. A shard that has not been given an Install for this incarnation serves nothing (design.md, section 4, rule a).
-//   4. The answer to Seal comes after every reduction and journal write that was under way has ended, so that nothing
+//   4. An excluded rank is in no set of participants, and nothing that it sends changes a bit.
+//   5. The answer to Seal comes after every reduction and journal write that was under way has ended, so that nothing
 //   computes during Install.
-//   5. Complete is said, and an Install is answered, only after the journal has it. A shard that comes back remembers
+//   6. Complete is said, and an Install is answered, only after the journal has it. A shard that comes back remembers
 //   both (Memory), and never less than it has said.
 //
 // Without a journal (Durability::kNone) the two waits are left out, and a shard that comes back remembers nothing.
@@ -57,6 +58,8 @@ struct InstallGeneration {
   Round resume;
   std::vector<Member> members;  // ascending by rank
   uint32_t blocks = 0;          // of the model on this shard
+  // Ranks whose contributions to round `resume` count as empty, in every generation; ascending.
+  std::vector<Rank> excluded = {};
 };
 
 // A worker's connection says who it is and the first round whose version it lacks.
@@ -101,6 +104,10 @@ struct GroupSummed {
 struct BlockReduced {
   Slot slot;
 };
+
+// The driver has finished SumGroup or ReduceBlock, and what came out must not be used: it is not finite. The round
+// stands still here until another generation is installed.
+struct ReductionRefused {};
 
 // The journal has the round of the newest JournalRound.
 struct RoundJournaled {
@@ -307,6 +314,7 @@ class ShardCore {
   void Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects);
   void Step(const GroupSummed& event, absl::Time now, ShardEffects& effects);
   void Step(const BlockReduced& event, absl::Time now, ShardEffects& effects);
+  void Step(const ReductionRefused& event, absl::Time now, ShardEffects& effects);
   void Step(const RoundJournaled& event, absl::Time now, ShardEffects& effects);
   void Step(const InstallJournaled& event, absl::Time now, ShardEffects& effects);
 
@@ -353,6 +361,7 @@ class ShardCore {
   struct Worker {
     Member member;
     bool contributes = false;  // to the round in progress
+    bool excluded = false;     // from it: awaited, but counts as empty
     bool begun = false;        // something of its contribution has come; `weight` is known
     float weight = 0;
     uint32_t received = 0;                      // blocks
@@ -372,8 +381,10 @@ class ShardCore {
   void StartReduction(Slot slot, ShardEffects& effects);
   void SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects);
   bool GroupIsWhole(Slot slot, uint32_t group) const;
+  static Weighted WeightOf(const Worker& worker) { return {worker.member.rank, worker.excluded ? 0 : worker.weight}; }
   // Every block of the round in progress is closed, and every contribution is whole.
   bool IsReduced() const { return closed_ == slots_.size() && whole_ == contributors_; }
+  // Those that are not excluded.
   std::vector<Rank> Contributors() const;
   void CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects);
   void Complete(absl::Time now, ShardEffects& effects);

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/convert.h"
 #include "common/wire/status.h"
+#include "server/service/not_finite.h"
 #include "spdlog/spdlog.h"
 
 namespace lockstep::service {
@@ -228,6 +229,11 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Plan&
   constexpr uint64_t kBlocksUnderWay = 2;
   const uint64_t block_bytes = BlockElementsLocked() * sizeof(float);
   announce->set_credit_bytes(settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * block_bytes);
+  for (const core::Exclusion& exclusion : effect.excluded) {
+    v1::Exclusion* excluded = announce->add_excluded();
+    excluded->set_rank(exclusion.rank.value());
+    excluded->set_why(exclusion.why);
+  }
   for (Incarnation incarnation : effect.to) {
     const auto at = workers_.find(incarnation);
     if (at != workers_.end()) plan.actions.push_back([stream = at->second, command] { stream->Send(command); });
@@ -335,6 +341,13 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
   } else if (message.has_report() && shards_[stream.shard_.value()].get() == &stream) {
     reports_[stream.shard_.value()] = {message.report(), MonotonicNow()};
     for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
+    if (message.report().not_finite_size() > 0) {
+      StepLocked(core::ShardRefuses{.shard = stream.shard_,
+                                    .incarnation = stream.incarnation_,
+                                    .generation = Generation(message.report().generation()),
+                                    .found = FindingsFromProto(message.report().not_finite())},
+                 plan);
+    }
   }
 }
 
@@ -385,6 +398,9 @@ void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) 
   run->set_block_elements(BlockElementsLocked());
   run->set_workers(core_.options().workers);
   run->set_checkpoint_rounds(CheckpointRoundsLocked());
+  const bool allow = core_.options().nan_policy == core::NanPolicy::kAllow;
+  install->set_nan_policy(allow ? v1::NAN_ALLOW : v1::NAN_REFUSE);
+  ToProto(effect.excluded, install->mutable_excluded());
   SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
@@ -398,9 +414,14 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   }
   v1::ShardCommand command;
   command.mutable_finish()->set_failure(effect.failure);
+  command.mutable_finish()->set_code(static_cast<uint32_t>(effect.code));
+  if (effect.shards_stay) {
+    spdlog::warn("the servers stay for {}, to be looked at: status, fingerprint, export",
+                 absl::FormatDuration(core_.options().linger));
+  }
   const bool stay = effect.failure.empty() && settings_.stay_when_done;
   for (const std::shared_ptr<ServeStream>& stream : shards_) {
-    if (stream == nullptr) continue;
+    if (stream == nullptr || effect.shards_stay) continue;
     plan.actions.push_back([stream, command, stay] {
       stream->Send(command);
       if (!stay) stream->Close(grpc::Status::OK, /*flush=*/true);
@@ -408,9 +429,8 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   }
   if (effect.failure.empty()) return;
   for (const auto& [incarnation, stream] : workers_) {
-    plan.actions.push_back([stream = stream, failure = effect.failure] {
-      stream->Close({grpc::StatusCode::ABORTED, absl::StrCat("the run has failed: ", failure)});
-    });
+    const absl::Status status(effect.code, absl::StrCat("the run has failed: ", effect.failure));
+    plan.actions.push_back([stream = stream, status] { stream->Close(wire::ToGrpc(status)); });
   }
 }
 

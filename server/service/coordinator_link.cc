@@ -112,6 +112,7 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
     MutexLock lock(&mutex_);
     end_.finished = true;
     end_.failure = command.finish().failure();
+    if (command.finish().code() != 0) end_.failure_code = static_cast<absl::StatusCode>(command.finish().code());
     if (OverLocked() || std::exchange(told_, true)) return;
     spdlog::info("shard {}: the run is done; goes on serving it", shard_.value());
     if (health_ != nullptr) health_->SetDone();
@@ -143,7 +144,7 @@ absl::Status CoordinatorLink::Serve(Stream& stream, bool& over) {
   MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&end_.closed));
   over = true;
-  if (OverLocked()) return end_.failure.empty() ? absl::OkStatus() : absl::AbortedError(end_.failure);
+  if (OverLocked()) return end_.failure.empty() ? absl::OkStatus() : absl::Status(end_.failure_code, end_.failure);
   if (stopping_) return absl::CancelledError("stopped");
   if (wire::IsFinal(end_.status)) return Explain(end_.status, coordinator_);
   over = false;

@@ -56,8 +56,9 @@ class CoordinatorLink {
     bool heard = false;     // the coordinator has said something
     bool finished = false;  // the coordinator said that the run is over
     std::string failure;    // and why, if it failed
-    bool closed = false;    // the stream is gone
-    absl::Status status;    // with this
+    absl::StatusCode failure_code = absl::StatusCode::kAborted;
+    bool closed = false;  // the stream is gone
+    absl::Status status;  // with this
   };
 
   std::shared_ptr<Stream> Open();

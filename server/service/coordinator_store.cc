@@ -32,6 +32,12 @@ v1::CoordinatorState ToState(const SavedRun& run) {
   for (Incarnation incarnation : memory.fenced) state.add_fenced(incarnation.value());
   if (memory.model) *state.mutable_model() = ToProto(*memory.model);
   state.set_done(memory.done);
+  for (const core::Exclusion& exclusion : memory.excluded) {
+    v1::CoordinatorState::Exclusion* saved = state.add_excluded();
+    saved->set_round(exclusion.round.value());
+    saved->set_rank(exclusion.rank.value());
+    saved->set_why(exclusion.why);
+  }
   *state.mutable_optimizer() = run.optimizer;
   state.set_block_elements(run.block_elements);
   return state;
@@ -61,6 +67,9 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
     memory.model = *std::move(model);
   }
   memory.done = state.done();
+  for (const v1::CoordinatorState::Exclusion& saved : state.excluded()) {
+    memory.excluded.push_back({.round = Round(saved.round()), .rank = Rank(saved.rank()), .why = saved.why()});
+  }
   run.optimizer = state.optimizer();
   run.block_elements = state.block_elements();
   return run;

@@ -101,6 +101,7 @@ void ShardDriver::StepLocked(const Event& event, const Origin& origin, WorkList&
   planner_.Plan(effects, origin, work);
   for (const core::ShardEffect& effect : effects) {
     if (const auto* commit = std::get_if<core::CommitVersion>(&effect)) MaybeCheckpointLocked(commit->version);
+    if (std::holds_alternative<core::DropContributions>(effect)) not_finite_.clear();
   }
   if (core_.next_round() != seen_round_) NoteCompletedLocked(work);
 }
@@ -179,7 +180,9 @@ void ShardDriver::Install(const v1::Install& install) {
                                     .to = Incarnation(install.incarnation()),
                                     .resume = Round(install.resume_round()),
                                     .members = FromProto(install.members()),
-                                    .blocks = model_->store.blocks()};
+                                    .blocks = model_->store.blocks(),
+                                    .excluded = RanksFromProto(install.excluded())};
+      planner_.CheckFinite(install.nan_policy() != v1::NAN_ALLOW);
       StepLocked(event, {}, work);
     }
   }
@@ -188,6 +191,10 @@ void ShardDriver::Install(const v1::Install& install) {
 
 v1::ShardReport ShardDriver::Report() {
   MutexLock lock(&mutex_);
+  return ReportLocked();
+}
+
+v1::ShardReport ShardDriver::ReportLocked() {
   v1::ShardReport report = DescribeRound(core_, MonotonicNow());
   report.set_parameter_bytes(model_ == nullptr ? 0 : model_->store.parameter_bytes());
   report.set_contribution_bytes(planner_.contributions().kept_bytes());
@@ -197,6 +204,7 @@ v1::ShardReport ShardDriver::Report() {
   }
   for (const core::RoundTimes& times : completed_) *report.add_rounds() = ToProto(times);
   completed_.clear();
+  for (const core::FoundNotFinite& found : not_finite_) *report.add_not_finite() = FindingToProto(found);
   return report;
 }
 
@@ -356,6 +364,28 @@ void ShardDriver::OnReduced(Slot slot, storage::Made made) {
     planner_.KeepReduced(slot, core_.next_round(), made);
     model_->store.Publish(slot, std::move(made.block));
     StepLocked(core::BlockReduced{slot}, {}, work);
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::OnNotFinite(Slot slot, std::vector<InBlock> found) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    const Block& block = model_->layout.block(model_->block(slot));
+    for (const InBlock& in : found) {
+      not_finite_.push_back({.in = in.in,
+                             .round = core_.next_round(),
+                             .rank = in.rank,
+                             .tensor = model_->spec.tensors[block.tensor].name,
+                             .index = static_cast<uint64_t>(block.offset) + in.finding.index,
+                             .value = in.finding.value});
+    }
+    StepLocked(core::ReductionRefused{}, {}, work);
+    // At once. If it does not arrive, the next reports say it again.
+    AnswerCoordinator answer;
+    *answer.message.mutable_report() = ReportLocked();
+    work.push_back(std::move(answer));
   }
   performer_.Perform(std::move(work));
 }

@@ -34,6 +34,7 @@
 #include "server/service/checkpointer.h"
 #include "server/service/exchange_stream.h"
 #include "server/service/journal_thread.h"
+#include "server/service/not_finite.h"
 #include "server/service/readers.h"
 #include "server/service/recovery.h"
 #include "server/service/shard_model.h"
@@ -97,6 +98,7 @@ class ShardDriver : public ExchangeStream::Owner,
   // ---- From work that has ended ----
   void OnGroupSummed(Slot slot, uint32_t group, storage::BufferRef sum) override;
   void OnReduced(Slot slot, storage::Made made) override;
+  void OnNotFinite(Slot slot, std::vector<InBlock> found) override;
   void OnRoundJournaled(Generation generation, Version version) override;
   void OnInstallJournaled(Generation generation) override;
   void OnCheckpointWritten(const ShardBase& base) override;
@@ -105,6 +107,7 @@ class ShardDriver : public ExchangeStream::Owner,
   template <typename Event>
   void StepLocked(const Event& event, const Origin& origin, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteCompletedLocked(WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::ShardReport ReportLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Starts a checkpoint of the version that has just been committed, if it is time for one.
   void MaybeCheckpointLocked(Version version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Makes the memory for the model at the first install.
@@ -133,8 +136,9 @@ class ShardDriver : public ExchangeStream::Owner,
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   core::ShardCore core_ ABSL_GUARDED_BY(mutex_);
   Readers readers_ ABSL_GUARDED_BY(mutex_);
-  Round seen_round_ ABSL_GUARDED_BY(mutex_);                         // core_.next_round() after the last event
-  std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);  // not reported yet
+  std::vector<core::FoundNotFinite> not_finite_ ABSL_GUARDED_BY(mutex_);  // in the round in progress
+  Round seen_round_ ABSL_GUARDED_BY(mutex_);                              // core_.next_round() after the last event
+  std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);       // not reported yet
   // Made under the lock by the first Install and never replaced. What is constant of it is read without the lock once
   // an attached stream proves that it is there; its store is computed with by performer_, and changed under the lock.
   std::unique_ptr<ShardModel> model_;

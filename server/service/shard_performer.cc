@@ -35,6 +35,19 @@ std::vector<compute::Contribution> ContributionsOf(const std::vector<KeptPayload
   return contributions;
 }
 
+// Why the block that came of `reduce` is not finite.
+std::vector<InBlock> Explain(const ReducePayloads& reduce, const storage::RoundInput& input,
+                             const storage::NotFinite& not_finite) {
+  std::vector<compute::Contribution> contributions = input.contributions;
+  if (reduce.round == Round(0)) contributions.at(0).weight = 1;  // initial values have none
+  std::vector<InBlock> found = FindCulprits(contributions, reduce.store->elements(reduce.slot));
+  if (!found.empty()) return found;
+  const bool sum = not_finite.in == storage::NotFinite::In::kSum;
+  return {{.in = sum ? core::FoundNotFinite::In::kSum : core::FoundNotFinite::In::kUpdate,
+           .rank = Rank(0),
+           .finding = not_finite.first}};
+}
+
 }  // namespace
 
 ShardPerformer::ShardPerformer(ShardIndex shard, bool checksums, std::function<void(v1::ShardMessage)> answer,
@@ -66,8 +79,14 @@ void ShardPerformer::Do(SumPayloads& sum) const {
   std::vector<Views> views;
   const std::vector<compute::Contribution> group = ContributionsOf(sum.payloads, views);
   const bool present = std::any_of(group.begin(), group.end(), [](const auto& c) { return c.weight > 0; });
-  storage::BufferRef result = present ? sum.store->SumGroup(sum.slot, group) : nullptr;
-  events_->OnGroupSummed(sum.slot, sum.group, std::move(result));
+  if (!present) return events_->OnGroupSummed(sum.slot, sum.group, nullptr);
+  storage::GroupSum result = sum.store->SumGroup(sum.slot, group, sum.check_finite);
+  if (!result.finite) {
+    std::vector<InBlock> found = FindCulprits(group, sum.store->elements(sum.slot));
+    // A sum that overflows: nobody is to blame, and the whole sum is looked at when all groups are there.
+    if (!found.empty()) return events_->OnNotFinite(sum.slot, std::move(found));
+  }
+  events_->OnGroupSummed(sum.slot, sum.group, std::move(result.sum));
 }
 
 void ShardPerformer::Do(ReducePayloads& reduce) const {
@@ -75,11 +94,13 @@ void ShardPerformer::Do(ReducePayloads& reduce) const {
   storage::RoundInput input{.contributions = ContributionsOf(reduce.payloads, views),
                             .group_sums = {},
                             .grouped = reduce.grouped,
-                            .total_weight = reduce.total_weight};
+                            .total_weight = reduce.total_weight,
+                            .check_finite = reduce.check_finite};
   for (const storage::BufferRef& sum : reduce.group_sums) {
     input.group_sums.push_back(sum == nullptr ? nullptr : sum->values().data());
   }
   storage::Made made = reduce.store->Compute(reduce.slot, reduce.round, input);
+  if (made.not_finite) return events_->OnNotFinite(reduce.slot, Explain(reduce, input, *made.not_finite));
   if (checksums_ && !made.block->checksum) {
     const grpc::Slice slice = SliceOf(made.block);
     made.block->checksum = wire::Checksum({&slice, 1});

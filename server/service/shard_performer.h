@@ -2,7 +2,7 @@
 // decides nothing.
 //
 //   Perform(work) --SumPayloads-----> ShardEvents::OnGroupSummed
-//                 `-ReducePayloads--> ShardEvents::OnReduced
+//                 `-ReducePayloads--> ShardEvents::OnReduced          (either may end in OnNotFinite)
 //
 // What ends later than it is started comes back as an event, through ShardEvents: the owner takes its lock, steps the
 // core and performs what comes of it. So it does not matter on which thread that happens. Sums and reductions are
@@ -13,8 +13,10 @@
 #define LOCKSTEP_SERVER_SERVICE_SHARD_PERFORMER_H_
 
 #include <functional>
+#include <vector>
 
 #include "common/ids.h"
+#include "server/service/not_finite.h"
 #include "server/service/shard_work.h"
 
 namespace lockstep::service {
@@ -26,6 +28,8 @@ class ShardEvents {
   // `sum` is null when nobody of the group counts.
   virtual void OnGroupSummed(Slot slot, uint32_t group, storage::BufferRef sum) = 0;
   virtual void OnReduced(Slot slot, storage::Made made) = 0;
+  // Instead of either: what came out is not finite. `found` is not empty, and in the order of ranks.
+  virtual void OnNotFinite(Slot slot, std::vector<InBlock> found) = 0;
 };
 
 class ShardPerformer {

@@ -37,6 +37,7 @@ void ShardPlanner::PlanEffect(const core::SumGroup& effect, Context& context) {
   context.work.push_back(SumPayloads{.store = &model_->store,
                                      .slot = effect.slot,
                                      .group = effect.group,
+                                     .check_finite = check_finite_,
                                      .payloads = contributions_.Take(effect.slot, effect.contributors)});
 }
 
@@ -47,6 +48,7 @@ void ShardPlanner::PlanEffect(const core::ReduceBlock& effect, Context& context)
                         .round = effect.round,
                         .slot = effect.slot,
                         .grouped = effect.grouped,
+                        .check_finite = check_finite_,
                         .total_weight = static_cast<float>(total),
                         .payloads = {},
                         .group_sums = {}};

@@ -47,6 +47,9 @@ class ShardPlanner {
     begin_ = std::move(begin);
   }
 
+  // From now on NaN and Inf are looked for.
+  void CheckFinite(bool check) { check_finite_ = check; }
+
   // A block of the round in progress has been reduced: gives the journal what it keeps of it.
   void KeepReduced(Slot slot, Round round, const storage::Made& made) const;
 
@@ -87,6 +90,7 @@ class ShardPlanner {
   ShardModel* model_ = nullptr;
   std::optional<storage::JournalIdentity> begin_;
   std::optional<Version> whole_;  // the newest round in the journal that brings everything
+  bool check_finite_ = true;
   Connections connections_;
   Contributions contributions_;
 };

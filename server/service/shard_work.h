@@ -46,20 +46,22 @@ struct EndStream {
   absl::Status status;
 };
 
-// Adds up one group's payloads; then ShardEvents::OnGroupSummed.
+// Adds up one group's payloads; then ShardEvents::OnGroupSummed, or OnNotFinite if that is checked and so.
 struct SumPayloads {
   storage::BlockStore* store = nullptr;
   Slot slot;
   uint32_t group = 0;
+  bool check_finite = false;
   std::vector<KeptPayload> payloads;
 };
 
-// Computes one block of the next version; then ShardEvents::OnReduced.
+// Computes one block of the next version; then ShardEvents::OnReduced, or OnNotFinite if that is checked and so.
 struct ReducePayloads {
   storage::BlockStore* store = nullptr;
   Round round;
   Slot slot;
   bool grouped = false;
+  bool check_finite = false;
   float total_weight = 0;
   std::vector<KeptPayload> payloads;           // unless grouped
   std::vector<storage::BufferRef> group_sums;  // if grouped

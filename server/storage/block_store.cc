@@ -37,6 +37,23 @@ class Mean {
   compute::WeightedSumCursor cursor_;
 };
 
+// The first element that is not finite, of a block that is looked at a stretch at a time.
+class Finiteness {
+ public:
+  explicit Finiteness(bool looks) : looks_(looks) {}
+
+  void Look(NotFinite::In in, size_t offset, absl::Span<const float> values) {
+    if (!looks_ || found_ || compute::AllFinite(values)) return;
+    found_ = NotFinite{.in = in, .first = *compute::FirstNotFinite(values)};
+    found_->first.index += offset;
+  }
+  const std::optional<NotFinite>& found() const { return found_; }
+
+ private:
+  const bool looks_;
+  std::optional<NotFinite> found_;
+};
+
 }  // namespace
 
 BlockStore::BlockStore(std::vector<int64_t> elements, compute::OptimizerOptions optimizer,
@@ -68,18 +85,21 @@ Made BlockStore::Compute(Slot slot, Round round, const RoundInput& input) {
   std::array<compute::Contribution, 1> only = {input.contributions.at(0)};
   only[0].weight = 1;
   compute::WeightedSum(only, initial->values());
-  return {std::move(initial), nullptr};
+  Finiteness finiteness(input.check_finite);
+  finiteness.Look(NotFinite::In::kSum, 0, initial->values());
+  return {std::move(initial), nullptr, finiteness.found()};
 }
 
 Made BlockStore::ComputeRound(State& state, Round round, const RoundInput& input) {
   const Folding folding = StartFolding(state);
   if (input.total_weight == 0) {
     Fold(folding, 0, state.elements);
-    return {WithoutWeight(state), nullptr};
+    return {WithoutWeight(state), nullptr, std::nullopt};
   }
   const compute::OptimizerStep step = StepOf(round);
   BufferRef next = pool_->Take(state.elements);
   Mean mean(input);
+  Finiteness finiteness(input.check_finite);
   std::array<float, kStretch> scratch;
   for (size_t offset = 0; offset < state.elements; offset += kStretch) {
     const size_t size = std::min(kStretch, state.elements - offset);
@@ -87,13 +107,17 @@ Made BlockStore::ComputeRound(State& state, Round round, const RoundInput& input
     const absl::Span<float> gradient = state.gradient == nullptr ? absl::MakeSpan(scratch).first(size)
                                                                  : state.gradient->values().subspan(offset, size);
     mean.Next(offset, gradient);
-    Publish(step, state, offset, gradient, *next);
+    finiteness.Look(NotFinite::In::kSum, offset, gradient);
+    const absl::Span<float> published = next->values().subspan(offset, size);
+    Publish(step, state, offset, gradient, published);
+    finiteness.Look(NotFinite::In::kParameters, offset, published);
   }
+  if (finiteness.found()) return {std::move(next), nullptr, finiteness.found()};
   if (state.gradient != nullptr) {
     state.pending = step;
     state.gradient_lent = true;
   }
-  return {std::move(next), state.gradient};
+  return {std::move(next), state.gradient, std::nullopt};
 }
 
 // What a round publishes to which nobody contributed with weight: the parameters as they are, or a mean gradient of
@@ -135,17 +159,22 @@ void BlockStore::Fold(const Folding& folding, size_t offset, size_t size) {
 }
 
 void BlockStore::Publish(const compute::OptimizerStep& step, const State& state, size_t offset,
-                         absl::Span<float> gradient, Buffer& block) {
+                         absl::Span<float> gradient, absl::Span<float> block) {
   StatePointers<const float*> before;
   for (const BufferRef& values : state.optimizer) before.push_back(values->values().data() + offset);
-  compute::Publish(step, state.current->values().subspan(offset, gradient.size()), before, gradient,
-                   block.values().subspan(offset, gradient.size()));
+  compute::Publish(step, state.current->values().subspan(offset, gradient.size()), before, gradient, block);
 }
 
-BufferRef BlockStore::SumGroup(Slot slot, absl::Span<const compute::Contribution> group) {
+GroupSum BlockStore::SumGroup(Slot slot, absl::Span<const compute::Contribution> group, bool check_finite) {
   BufferRef sum = pool_->Take(slots_[slot.value()].elements);
-  compute::GroupSum(group, sum->values());
-  return sum;
+  compute::WeightedSumCursor cursor(group);
+  Finiteness finiteness(check_finite);
+  for (size_t offset = 0; offset < sum->values().size(); offset += kStretch) {
+    const absl::Span<float> stretch = sum->values().subspan(offset, kStretch);
+    cursor.Next(stretch);
+    finiteness.Look(NotFinite::In::kSum, offset, stretch);
+  }
+  return {std::move(sum), !finiteness.found()};
 }
 
 void BlockStore::Publish(Slot slot, BufferRef block) {
@@ -181,7 +210,7 @@ void BlockStore::ReplayGradient(Slot slot, Round round, BufferRef gradient) {
   compute::OptimizerStep decayed = step;
   decayed.weight_decay = 0;  // the effective gradient has it already
   BufferRef next = pool_->Take(state.elements);
-  Publish(decayed, state, 0, gradient->values(), *next);
+  Publish(decayed, state, 0, gradient->values(), next->values());
   state.gradient = std::move(gradient);
   state.pending = step;
   Publish(slot, std::move(next));

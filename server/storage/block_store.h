@@ -26,6 +26,7 @@
 
 #include "absl/types/span.h"
 #include "common/ids.h"
+#include "server/compute/finite.h"
 #include "server/compute/optimizer.h"
 #include "server/compute/reduce.h"
 #include "server/compute/schedule.h"
@@ -39,6 +40,17 @@ struct RoundInput {
   std::vector<const float*> group_sums;              // in group order, null for groups without payload; if grouped
   bool grouped = false;
   float total_weight = 0;
+  bool check_finite = false;  // look for NaN and Inf in what comes out
+};
+
+// A NaN or an infinity in what a round would have made of a block.
+struct NotFinite {
+  enum class In {
+    kSum,         // the mean of the contributions, or the initial values
+    kParameters,  // the sum is finite: the optimizer's step has overflowed
+  };
+  In in = In::kSum;
+  compute::NotFinite first;  // by element
 };
 
 // What a round has made of one block.
@@ -46,6 +58,14 @@ struct Made {
   BufferRef block;     // the parameters; the block of the version before if the round changed nothing
   BufferRef gradient;  // the effective gradient, from which and the state ReplayGradient makes the same block; null for
                        // optimizers without state, for round 0, and if the round changed nothing
+  std::optional<NotFinite> not_finite =
+      std::nullopt;  // if RoundInput asks: this block must not be published; compute it again
+};
+
+// The sum of one group's payloads.
+struct GroupSum {
+  BufferRef sum;
+  bool finite = true;  // false only if that was asked for
 };
 
 // One block of the newest version as a checkpoint needs it. Immutable.
@@ -79,10 +99,11 @@ class BlockStore {
   const BufferRef& previous(Slot slot) const { return slots_[slot.value()].previous; }
 
   // The block of version `round`, computed from the current one. Round 0: the payload of the only contribution.
+  // What is not finite leaves no trace but in what is returned: the state is that of the version before.
   // A round whose weights are all 0 leaves the parameters as they are; with `aggregate` it gives a gradient of zeros.
   Made Compute(Slot slot, Round round, const RoundInput& input);
   // The sum of one group's payloads.
-  BufferRef SumGroup(Slot slot, absl::Span<const compute::Contribution> group);
+  GroupSum SumGroup(Slot slot, absl::Span<const compute::Contribution> group, bool check_finite = false);
   void Publish(Slot slot, BufferRef block);
   // Takes the newest published block back.
   void Undo(Slot slot);
@@ -125,7 +146,7 @@ class BlockStore {
   Folding StartFolding(State& state);
   static void Fold(const Folding& folding, size_t offset, size_t size);
   static void Publish(const compute::OptimizerStep& step, const State& state, size_t offset, absl::Span<float> gradient,
-                      Buffer& block);
+                      absl::Span<float> block);
   compute::OptimizerStep StepOf(Round round) const;
 
   const compute::OptimizerOptions optimizer_;

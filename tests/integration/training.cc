@@ -88,10 +88,12 @@ absl::Status Train(const Tiny& tiny, const TrainOptions& options, Tiny::Values& 
   const uint32_t rank = (*worker)->rank().value();
   for (uint64_t round = held->version + 1; round <= options.rounds; ++round) {
     if (!options.before(**worker, round)) return absl::CancelledError("ended without leaving");
-    const Tiny::Values gradient = tiny.Gradient(rank, round, values);
+    Tiny::Values gradient = tiny.Gradient(rank, round, values);
+    if (options.spoil != nullptr) options.spoil(rank, round, gradient);
     const float weight = options.weight(rank, round);
     auto result = (*worker)->PushPull(ConstSpans(gradient), weight, Spans(values), absl::Seconds(60));
     if (!result.ok()) return result.status();
+    if (options.after != nullptr) options.after(rank, *result);
     if (result->version != round)
       return absl::InternalError(absl::StrCat("got version ", result->version, " in round ", round));
   }

@@ -41,6 +41,10 @@ struct TrainOptions {
   std::string name;
   uint64_t rounds = 10;
   std::function<float(uint32_t rank, uint64_t round)> weight = [](uint32_t, uint64_t) { return 1.0f; };
+  // May change a gradient before it is contributed.
+  std::function<void(uint32_t rank, uint64_t round, Tiny::Values& gradient)> spoil = nullptr;
+  // Called with each round's result.
+  std::function<void(uint32_t rank, const RoundResult& result)> after = nullptr;
   // Called before each contribution; returning false ends the loop without leaving, as a crash would.
   std::function<bool(Worker&, uint64_t round)> before = [](Worker&, uint64_t) { return true; };
 };

@@ -56,7 +56,8 @@ struct JoinOptions {
 // A version that the worker holds now.
 struct RoundResult {
   uint64_t version = 0;
-  std::vector<uint32_t> participants;  // ranks whose contributions made it
+  // Ranks whose contributions made it. Without this worker's rank its contribution did not count (the log says why).
+  std::vector<uint32_t> participants;
   uint64_t generation = 0;
 };
 
@@ -71,7 +72,8 @@ struct RoundResult {
 //
 // - PERMISSION_DENIED: fenced: another process holds the rank now, or it was evicted. End the process.
 // - INVALID_ARGUMENT, from the run: the model is not the others', the rank does not exist, the coordinator's address is
-//   another server's, or a shard refused what was sent. The run of the others goes on.
+//   another server's, or a shard refused what was sent: the run of the others goes on. Or the run has failed because
+//   somebody contributed NaN or Inf (--nan-policy fail): says which rank, in which round, where.
 // - ABORTED: the run has failed, or this is another run. Start again.
 // - DATA_LOSS: the servers have lost a version that this worker holds. The run must start again.
 // - RESOURCE_EXHAUSTED: Join: all ranks were taken by live workers until the timeout. Later: a message is over the

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/clock.h"
@@ -155,6 +156,11 @@ void Worker::Impl::OnAnnounceLocked(const v1::Announce& announce, Todo& todo) {
                                          .resume = Round(announce.resume_round()),
                                          .members = FromProto(announce.members())},
              todo);
+  for (const v1::Exclusion& excluded : announce.excluded()) {
+    if (Rank(excluded.rank()) != me.rank || excluded_from_ == Round(announce.resume_round())) continue;
+    excluded_from_ = Round(announce.resume_round());
+    spdlog::warn("this worker's contribution does not count: {}", excluded.why());
+  }
   MakeDataLocked(absl::InfiniteFuture(), todo);
 }
 
@@ -295,6 +301,12 @@ void Worker::Impl::PlanLocked(const client::VersionHeld& effect, Todo& todo) {
   RoundResult result{
       .version = effect.version.value(), .participants = {}, .generation = session_->generation().value()};
   for (Rank rank : effect.participants) result.participants.push_back(rank.value());
+  const std::shared_ptr<Call>& call = calls_.current();
+  const bool counts = call != nullptr && call->round == effect.version && call->weight > 0;
+  if (counts && effect.version > Version(0) && !absl::c_linear_search(effect.participants, membership_.rank())) {
+    spdlog::warn("version {} was made without the contribution of this worker, rank {}", effect.version.value(),
+                 membership_.rank().value());
+  }
   calls_.Settle(std::move(result), todo);
 }
 

@@ -108,6 +108,7 @@ class Worker::Impl : public client::MembershipStream::Owner, public client::Data
   std::unique_ptr<client::SessionCore> session_ ABSL_GUARDED_BY(mutex_);  // since the first Announce
   std::optional<ModelSpec> model_ ABSL_GUARDED_BY(mutex_);                // set once, by Define
   absl::flat_hash_set<const void*> alive_ ABSL_GUARDED_BY(mutex_);        // streams that may still call back
+  std::optional<Round> excluded_from_ ABSL_GUARDED_BY(mutex_);            // the log says why
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread timekeeper_;
 };

@@ -2,15 +2,20 @@
 //
 //   bazel run //tests/server/compute:reduce_benchmark
 //
+// Round is what a shard does with a block, with and without looking for NaN and Inf.
+//
 // FusedSum is WeightedSum, in one pass. CopyThenAdd is what servers do that add contributions as
 // they arrive: copy the first, then add one after the other. Both walk over kRounds sets of inputs,
 // so that these come from memory as they do in a server, not from the cache.
 
 #include <benchmark/benchmark.h>
 
+#include <array>
 #include <cstring>
 #include <vector>
 
+#include "server/compute/finite.h"
+#include "server/compute/optimizer.h"
 #include "server/compute/reduce.h"
 
 namespace lockstep::compute {
@@ -80,6 +85,43 @@ void CopyThenAdd(benchmark::State& state) {
   SetBytes(state, count);
 }
 
+// A round as a shard computes it, a stretch at a time: mean, SGD, and (range 1) both checked for NaN and Inf.
+void Round(benchmark::State& state) {
+  const size_t count = state.range(0);
+  const bool check = state.range(1) != 0;
+  const std::vector<Values> inputs = MakeInputs(count);
+  std::vector<std::vector<ByteSlice>> slices;
+  for (const Values& input : inputs) {
+    slices.push_back(MakeSlices(input));
+  }
+  Values before(kBlock, 1);
+  Values after(kBlock);
+  constexpr size_t kStretch = 2048;
+  std::array<float, kStretch> gradient;
+  const OptimizerStep step = MakeStep({}, 0.1, 1);
+  std::vector<Contribution> contributions(count);
+  size_t next = 0;
+  for (auto _ : state) {
+    for (uint32_t rank = 0; rank < count; ++rank) {
+      contributions[rank] = {rank, 3, slices[next++ % slices.size()]};
+    }
+    WeightedSumCursor cursor(contributions);
+    bool finite = true;
+    for (size_t offset = 0; offset < kBlock; offset += kStretch) {
+      cursor.Next(absl::MakeSpan(gradient));
+      DivideBy(12, absl::MakeSpan(gradient));
+      if (check) finite &= AllFinite(gradient);
+      const absl::Span<float> published = absl::MakeSpan(after).subspan(offset, kStretch);
+      Publish(step, absl::MakeConstSpan(before).subspan(offset, kStretch), {}, absl::MakeSpan(gradient), published);
+      if (check) finite &= AllFinite(published);
+    }
+    benchmark::DoNotOptimize(finite);
+    benchmark::DoNotOptimize(after.data());
+  }
+  SetBytes(state, count);
+}
+
+BENCHMARK(Round)->ArgNames({"ranks", "check"})->ArgsProduct({{4, 8}, {0, 1}});
 BENCHMARK(FusedSum)->Arg(4)->Arg(8);
 BENCHMARK(CopyThenAdd)->Arg(4)->Arg(8);
 

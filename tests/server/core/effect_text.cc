@@ -96,10 +96,13 @@ struct CoordinatorText {
   }
   std::string operator()(const SendInstall& e) const {
     return StrCat("install generation ", e.generation.value(), " on shard ", e.shard.value(), ", next is round ",
-                  e.resume.value(), ", ranks ", Join(e.members));
+                  e.resume.value(), ", ranks ", Join(e.members),
+                  e.excluded.empty() ? "" : StrCat(", without ", Join(e.excluded)));
   }
   std::string operator()(const EndRun& e) const {
-    return e.failure.empty() ? "end the run: done" : StrCat("end the run: ", e.failure);
+    if (e.failure.empty()) return "end the run: done";
+    const std::string code = e.code == absl::StatusCode::kAborted ? "" : absl::StatusCodeToString(e.code) + ": ";
+    return StrCat("end the run", e.shards_stay ? ", shards stay" : "", ": ", code, e.failure);
   }
   std::string operator()(const Note& e) const { return StrCat("note: ", e.text); }
 };

@@ -328,7 +328,7 @@ TEST_P(EveryOptimizerTest, Ranks_MoreThanEight_GroupedEqualsUngrouped) {
       std::vector<BufferRef> sums;
       for (uint32_t group = 0; group <= (ranks - 1) / compute::kRadix; ++group) {
         const std::vector<Contribution> members = contributions.Group(group);
-        sums.push_back(members.empty() ? nullptr : grouped.store.SumGroup(slot, members));
+        sums.push_back(members.empty() ? nullptr : grouped.store.SumGroup(slot, members).sum);
         input.group_sums.push_back(members.empty() ? nullptr : sums.back()->values().data());
       }
       grouped.store.Publish(slot, grouped.store.Compute(slot, Round(round), input).block);

@@ -21,8 +21,8 @@ void StateReader::Append(const ShardCore& core, std::string& bytes) {
   if (tentative) out.Add(before.completed_in, before.participants);
   out.Add(workers.size());
   for (const ShardCore::Worker& worker : workers) {
-    const auto& [member, contributes, begun, weight, blocks, arrived, attached] = worker;
-    out.Add(member, contributes, begun, begun ? weight : 0, blocks, arrived, attached);
+    const auto& [member, contributes, excluded, begun, weight, blocks, arrived, attached] = worker;
+    out.Add(member, contributes, excluded, begun, begun ? weight : 0, blocks, arrived, attached);
   }
   out.Add(groups.size());
   for (const ShardCore::Group& group : groups) {
@@ -45,8 +45,10 @@ void StateReader::Append(const ShardMemory& memory, std::string& bytes) {
 
 void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
   const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, ask_again,
-               announced, fenced, changed] = core;
+               announced, fenced, changed, excluded, failure_code, shards_end] = core;
   Bytes out(bytes);
+  out.Add(excluded.size(), static_cast<int>(failure_code), shards_end);
+  for (const Exclusion& exclusion : excluded) out.Add(exclusion.round, exclusion.rank);
   out.Add(state, failure, generation, resume, model.has_value(), ask_again, announced, changed);
   for (const Seat& seat : seats) {
     const auto& [holds, incarnation, name, defined, since, heard, replacements] = seat;
