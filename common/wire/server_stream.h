@@ -13,6 +13,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -34,12 +36,14 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     return this;
   }
 
-  // Writes `message` after those sent before. Dropped when the stream is closing.
-  void Send(Out message) ABSL_LOCKS_EXCLUDED(mutex_) {
+  // Writes `message` after those sent before. Dropped when the stream is closing. `number`: for the caller's use; returns
+  // the lesser of this one's and that of the message that is being written.
+  uint64_t Send(Out message, uint64_t number = UINT64_MAX) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
-    if (closing_) return;
-    queue_.push_back(std::move(message));
-    if (queue_.size() == 1) this->StartWrite(&queue_.front());
+    if (closing_) return number;
+    queue_.push_back({std::move(message), number});
+    if (queue_.size() == 1) this->StartWrite(&queue_.front().message);
+    return std::min(queue_.front().number, number);
   }
 
   // Ends the stream with `status` after what was sent before (`flush`), or after the write that is under way. What the
@@ -57,6 +61,11 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
   virtual void OnClosed() = 0;
 
  private:
+  struct Queued {
+    Out message;
+    uint64_t number;
+  };
+
   // noexcept: gRPC would swallow an exception, and the stream would stand still without a word.
   void OnReadDone(bool ok) noexcept final {
     if (!ok) return Close(grpc::Status::OK);  // the peer has finished, or is gone
@@ -75,7 +84,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     }
     queue_.pop_front();
     if (!queue_.empty()) {
-      this->StartWrite(&queue_.front());
+      this->StartWrite(&queue_.front().message);
     } else {
       FinishWhenIdleLocked();
     }
@@ -100,7 +109,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
   }
 
   Mutex mutex_;
-  std::deque<Out> queue_ ABSL_GUARDED_BY(mutex_);  // the first one is being written
+  std::deque<Queued> queue_ ABSL_GUARDED_BY(mutex_);  // the first one is being written
   std::optional<grpc::Status> closing_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   In incoming_;

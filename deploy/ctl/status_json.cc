@@ -63,7 +63,9 @@ Json ShardJson(const v1::ShardStatus& shard) {
           {"contribution_bytes", shard.contribution_bytes()},
           {"report_age_seconds", shard.report_age_seconds()},
           {"duplicates", shard.duplicates()},
-          {"stale", shard.stale()}};
+          {"stale", shard.stale()},
+          {"memory_bound_bytes", shard.memory_bound_bytes()},
+          {"memory_bound", shard.memory_bound()}};
 }
 
 Json RoundJson(const v1::RoundRecord& round) {

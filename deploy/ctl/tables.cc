@@ -72,7 +72,8 @@ Cells ShardCells(const v1::ShardStatus& shard, Width width) {
   return Join({absl::StrCat(shard.shard_index()), OrDash(shard.address()), StateName(shard.state()),
                FormatVersion(shard), FormatSeconds(shard.report_age_seconds()), absl::StrCat(shard.generation()),
                ClosedBlocks(shard), FormatBytes(shard.parameter_bytes())},
-              {FormatBytes(shard.contribution_bytes()), absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale())},
+              {FormatBytes(shard.contribution_bytes()), absl::StrCat(shard.duplicates()), absl::StrCat(shard.stale()),
+               FormatBytes(shard.memory_bound_bytes())},
               width);
 }
 
@@ -128,7 +129,8 @@ std::string ShardsTable(const v1::Status& status, Width width, const Paint& pain
                     {"GENERATION", Align::kRight},
                     {"CLOSED", Align::kRight},
                     {"PARAMETERS", Align::kRight}},
-                   {{"CONTRIBUTIONS", Align::kRight}, {"DUPLICATES", Align::kRight}, {"STALE", Align::kRight}}, width));
+                   {{"CONTRIBUTIONS", Align::kRight}, {"DUPLICATES", Align::kRight}, {"STALE", Align::kRight},
+                    {"MEMORY BOUND", Align::kRight}}, width));
   for (const v1::ShardStatus& shard : status.shards()) {
     table.Add(ShardCells(shard, width), ColourOf(shard.state()));
   }

@@ -11,10 +11,12 @@ void Contributions::Reset(uint32_t blocks, uint32_t ranks, uint32_t groups) {
   kept_.assign(size_t{blocks} * ranks, {});
   group_sums_.assign(size_t{blocks} * groups, nullptr);
   kept_bytes_ = 0;
+  kept_of_.assign(ranks, 0);
 }
 
 void Contributions::Keep(Slot slot, Rank rank, wire::Frame& frame) {
   kept_bytes_ += frame.payload_bytes;
+  kept_of_[rank.value()] += frame.payload_bytes;
   kept_[size_t{slot.value()} * ranks_ + rank.value()] = std::move(frame.payload);
 }
 
@@ -23,7 +25,10 @@ std::vector<KeptPayload> Contributions::Take(Slot slot, absl::Span<const core::W
   for (const core::Weighted& contributor : contributors) {
     wire::Slices& payload = kept_[size_t{slot.value()} * ranks_ + contributor.rank.value()];
     if (payload.empty()) continue;
-    for (const grpc::Slice& slice : payload) kept_bytes_ -= slice.size();
+    for (const grpc::Slice& slice : payload) {
+      kept_bytes_ -= slice.size();
+      kept_of_[contributor.rank.value()] -= slice.size();
+    }
     taken.push_back({contributor.rank, contributor.weight, std::move(payload)});
     payload.clear();
   }

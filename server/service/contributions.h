@@ -39,6 +39,7 @@ class Contributions {
 
   // Of payloads.
   uint64_t kept_bytes() const { return kept_bytes_; }
+  uint64_t KeptOf(Rank rank) const { return rank.value() < kept_of_.size() ? kept_of_[rank.value()] : 0; }
 
  private:
   uint32_t ranks_ = 0;
@@ -46,6 +47,7 @@ class Contributions {
   std::vector<wire::Slices> kept_;              // [slot][rank]
   std::vector<storage::BufferRef> group_sums_;  // [slot][group]
   uint64_t kept_bytes_ = 0;
+  std::vector<uint64_t> kept_of_;  // by rank
 };
 
 }  // namespace lockstep::service

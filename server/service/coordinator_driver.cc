@@ -211,6 +211,11 @@ uint64_t CoordinatorDriver::CheckpointRoundsLocked() const {
   return static_cast<uint64_t>(std::clamp(kJournalBytes / std::max<int64_t>(round_bytes, 1), kFewest, kMost));
 }
 
+uint64_t CoordinatorDriver::CreditBytesLocked() const {
+  constexpr uint64_t kBlocksUnderWay = 2;
+  return settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * BlockElementsLocked() * sizeof(float);
+}
+
 uint64_t CoordinatorDriver::BlockElementsLocked() const {
   if (settings_.block_elements > 0 || !core_.model()) return settings_.block_elements;
   return static_cast<uint64_t>(DefaultBlockElements(core_.model()->elements(), core_.options().shards));
@@ -226,9 +231,7 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Plan&
   announce->set_block_elements(BlockElementsLocked());
   announce->set_checksums(settings_.checksums);
   announce->set_connections(settings_.connections);
-  constexpr uint64_t kBlocksUnderWay = 2;
-  const uint64_t block_bytes = BlockElementsLocked() * sizeof(float);
-  announce->set_credit_bytes(settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * block_bytes);
+  announce->set_credit_bytes(CreditBytesLocked());
   for (const core::Exclusion& exclusion : effect.excluded) {
     v1::Exclusion* excluded = announce->add_excluded();
     excluded->set_rank(exclusion.rank.value());
@@ -398,6 +401,8 @@ void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) 
   run->set_block_elements(BlockElementsLocked());
   run->set_workers(core_.options().workers);
   run->set_checkpoint_rounds(CheckpointRoundsLocked());
+  run->set_connections(settings_.connections);
+  run->set_credit_bytes(CreditBytesLocked());
   const bool allow = core_.options().nan_policy == core::NanPolicy::kAllow;
   install->set_nan_policy(allow ? v1::NAN_ALLOW : v1::NAN_REFUSE);
   ToProto(effect.excluded, install->mutable_excluded());

@@ -131,6 +131,8 @@ class CoordinatorDriver {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t CheckpointRoundsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of each connection.
+  uint64_t CreditBytesLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t BlockElementsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What is to be performed without the lock, now.
   Outbox::Actions ReleaseLocked(Plan plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,5 +1,6 @@
 #include "server/service/readers.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,10 +32,31 @@ std::vector<grpc::ByteBuffer> FramesOf(const core::ShardCore& core, const ShardM
 
 void Readers::ForgetEnded() {
   std::erase_if(waiting_, [](const Waiting& reader) { return reader.stream->ended(); });
-  std::erase_if(served_, [](const std::weak_ptr<PullStream>& reader) {
-    const std::shared_ptr<PullStream> stream = reader.lock();
+  std::erase_if(served_, [](const Served& reader) {
+    const std::shared_ptr<PullStream> stream = reader.stream.lock();
     return stream == nullptr || stream->ended();
   });
+}
+
+bool Readers::MayServe(Version version) const {
+  std::set<Version> others;
+  for (const Served& reader : served_) {
+    if (reader.version != version) others.insert(reader.version);
+  }
+  return others.size() < kMostVersions;
+}
+
+void Readers::Serve(const core::ShardCore& core, const ShardModel& model, Version version,
+                    std::shared_ptr<PullStream> stream, WorkList& work) {
+  if (!MayServe(version)) {
+    work.push_back(RefuseReader{std::move(stream),
+                                absl::ResourceExhaustedError(absl::StrCat("readers still hold on to ", kMostVersions,
+                                                                          " other versions; try again later")),
+                                {}});
+    return;
+  }
+  served_.push_back({version, stream});
+  work.push_back(ServeReader{std::move(stream), FramesOf(core, model, version)});
 }
 
 void Readers::Admit(const core::ShardCore& core, const ShardModel* model, Version version,
@@ -62,16 +84,16 @@ void Readers::Admit(const core::ShardCore& core, const ShardModel* model, Versio
                                 next.value() - 1});
     return;
   }
-  served_.push_back(stream);
-  work.push_back(ServeReader{std::move(stream), FramesOf(core, *model, version)});
+  Serve(core, *model, version, std::move(stream), work);
 }
 
 void Readers::Completed(const core::ShardCore& core, const ShardModel& model, WorkList& work) {
+  if (waiting_.empty()) return;
+  ForgetEnded();
   const Version newest = core.next_round().previous();
   for (Waiting& reader : waiting_) {
     if (reader.version != newest) continue;
-    served_.push_back(reader.stream);
-    work.push_back(ServeReader{std::move(reader.stream), FramesOf(core, model, newest)});
+    Serve(core, model, newest, std::move(reader.stream), work);
   }
   std::erase_if(waiting_, [](const Waiting& reader) { return reader.stream == nullptr; });
 }

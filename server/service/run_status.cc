@@ -176,6 +176,8 @@ class Describer {
     if (reported.at != absl::InfinitePast()) shard->set_report_age_seconds(absl::ToDoubleSeconds(now_ - reported.at));
     shard->set_duplicates(reported.report.duplicates());
     shard->set_stale(reported.report.stale());
+    shard->set_memory_bound_bytes(reported.report.memory_bound_bytes());
+    shard->set_memory_bound(reported.report.memory_bound());
   }
 
   // ---- Who is waited for ----

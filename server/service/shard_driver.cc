@@ -27,6 +27,11 @@ absl::Status CheckMembers(const v1::Install& install, const ShardModel& model) {
   return absl::OkStatus();
 }
 
+void LogModel(ShardIndex shard, const ShardModel& model) {
+  spdlog::info("shard {}: {} blocks, {} parameter bytes; needs at most {}", shard.value(), model.store.blocks(),
+               model.store.parameter_bytes(), Arithmetic(model.memory));
+}
+
 }  // namespace
 
 ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessage)> answer,
@@ -49,6 +54,7 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
   run_id_ = recovered->run_id;
   model_ = std::move(recovered->model);
   planner_.Adopt(model_.get());
+  LogModel(options_.shard, *model_);
   core_ = core::ShardCore(options_.self, recovered->memory, model_->store.blocks());
   seen_round_ = core_.next_round();
   journal_->Adopt(std::move(recovered->journal));
@@ -153,25 +159,29 @@ void ShardDriver::Seal(const v1::Seal& seal) {
   performer_.Perform(std::move(work));
 }
 
-absl::Status ShardDriver::PrepareLocked(const v1::Install& install) {
-  if (model_ != nullptr) return absl::OkStatus();
+absl::Status ShardDriver::Prepare(const v1::Install& install) {
+  {
+    MutexLock lock(&mutex_);
+    if (model_ != nullptr) return absl::OkStatus();
+  }
   absl::StatusOr<std::unique_ptr<ShardModel>> model =
-      ShardModel::Create(install.run(), options_.shard, options_.machine_bytes);
+      ShardModel::Create(install.run(), options_.shard, options_.machine_bytes, /*durable=*/options_.files != nullptr);
   if (!model.ok()) return model.status();
+  MutexLock lock(&mutex_);
+  if (model_ != nullptr) return absl::OkStatus();
   model_ = *std::move(model);
   std::optional<storage::JournalIdentity> begin;
   if (journal_ != nullptr) begin = IdentityOf(run_id_, install.run(), *model_);
   planner_.Adopt(model_.get(), std::move(begin));
-  spdlog::info("shard {}: {} blocks, {} parameter bytes", options_.shard.value(), model_->store.blocks(),
-               model_->store.parameter_bytes());
+  LogModel(options_.shard, *model_);
   return absl::OkStatus();
 }
 
 void ShardDriver::Install(const v1::Install& install) {
   WorkList work;
+  absl::Status status = Prepare(install);
   {
     MutexLock lock(&mutex_);
-    absl::Status status = PrepareLocked(install);
     if (status.ok()) status = CheckMembers(install, *model_);
     if (!status.ok()) {
       planner_.Plan({core::AnswerInstalled{Generation(install.generation()), std::move(status)}}, {}, work);
@@ -198,6 +208,10 @@ v1::ShardReport ShardDriver::ReportLocked() {
   v1::ShardReport report = DescribeRound(core_, MonotonicNow());
   report.set_parameter_bytes(model_ == nullptr ? 0 : model_->store.parameter_bytes());
   report.set_contribution_bytes(planner_.contributions().kept_bytes());
+  if (model_ != nullptr) {
+    report.set_memory_bound_bytes(model_->memory.total());
+    report.set_memory_bound(Arithmetic(model_->memory));
+  }
   if (core_.journaling()) {
     report.set_disk_seconds(absl::ToDoubleSeconds(MonotonicNow() - core_.journaling_since()));
     report.set_disk_trouble(std::string(journal_->state().trouble.message()));
@@ -300,6 +314,19 @@ absl::StatusOr<const Block*> ShardDriver::CheckContribution(const wire::Frame& f
   return &block;
 }
 
+// Workers count what they have sent and not got back as parameters; the shard counts what it keeps, which is a part of
+// that. So nobody who paces itself is ever refused, not even when it sends again after it has connected again.
+absl::Status ShardDriver::CheckCreditLocked(Rank rank, const wire::Frame& frame) const {
+  const bool counts = Generation(frame.header.generation()) == core_.generation() &&
+                      Round(frame.header.round()) == core_.next_round();
+  const uint64_t kept = planner_.contributions().KeptOf(rank);
+  if (!counts || kept == 0 || kept + frame.payload_bytes <= model_->credit_of_worker) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "rank ", rank.value(), " is too far ahead in round ", frame.header.round(), ": block ", frame.header.block(), " of ",
+      frame.payload_bytes, " bytes came while ", kept, " bytes of its contribution wait for the other ranks; expected at "
+      "most ", model_->credit_of_worker, " together: send the next block when parameters have come back"));
+}
+
 void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame) {
   std::optional<Attachment> from;
   {
@@ -312,8 +339,10 @@ void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, 
   WorkList work;
   {
     MutexLock lock(&mutex_);
-    if (absl::Status open = CheckOpenLocked(); !open.ok()) {
-      work.push_back(EndStream{stream, std::move(open)});
+    absl::Status status = CheckOpenLocked();
+    if (status.ok()) status = CheckCreditLocked(from->who.rank, frame);
+    if (!status.ok()) {
+      work.push_back(EndStream{stream, std::move(status)});
     } else {
       StepLocked(core::ContributeBlock{.who = from->who,
                                        .generation = Generation(frame.header.generation()),

@@ -34,6 +34,7 @@
 #include "server/service/checkpointer.h"
 #include "server/service/exchange_stream.h"
 #include "server/service/journal_thread.h"
+#include "server/service/machine_memory.h"
 #include "server/service/not_finite.h"
 #include "server/service/readers.h"
 #include "server/service/recovery.h"
@@ -47,7 +48,7 @@ struct ShardOptions {
   ShardIndex shard;
   Incarnation self;
   bool checksums = false;                  // of the blocks that are sent
-  uint64_t machine_bytes = MemoryBytes();  // a model that needs more is refused
+  uint64_t machine_bytes = MachineMemory();  // a model that may need more is refused
   // Where rounds are kept; null: nowhere, this shard's memory is all. Must outlive the driver.
   storage::FileSystem* files = nullptr;
   ShardFolders folders = {};
@@ -110,8 +111,10 @@ class ShardDriver : public ExchangeStream::Owner,
   v1::ShardReport ReportLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Starts a checkpoint of the version that has just been committed, if it is time for one.
   void MaybeCheckpointLocked(Version version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Makes the memory for the model at the first install.
-  absl::Status PrepareLocked(const v1::Install& install) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes the memory for the model at the first install, without the lock: that may take a while.
+  absl::Status Prepare(const v1::Install& install) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A contribution that would be kept must be within its rank's credit.
+  absl::Status CheckCreditLocked(Rank rank, const wire::Frame& frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
   void OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame);

@@ -1,7 +1,6 @@
 #include "server/service/shard_model.h"
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -11,24 +10,26 @@
 
 namespace lockstep::service {
 
-uint64_t MemoryBytes() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+namespace {
+
+MemoryNeeds NeedsOf(const v1::RunDescription& run, const BlockLayout& layout, ShardIndex shard,
+                    compute::OptimizerKind kind, bool durable) {
+  MemoryNeeds needs{.parameter_bytes = static_cast<uint64_t>(layout.elements_of_shard(shard)) * sizeof(float),
+                    .state_slots = static_cast<uint32_t>(compute::StateSlots(kind)),
+                    .workers = run.workers(),
+                    .connections = std::max(run.connections(), 1u),
+                    .credit_bytes = run.credit_bytes() > 0 ? run.credit_bytes() : kUnlimited,
+                    .checkpoints = durable && run.checkpoint_rounds() > 0};
+  for (BlockIndex block : layout.of_shard(shard)) {
+    needs.largest_block_bytes = std::max<uint64_t>(needs.largest_block_bytes, layout.block(block).bytes());
+  }
+  return needs;
 }
 
-absl::Status CheckFits(int64_t elements, compute::OptimizerKind kind, uint64_t machine_bytes) {
-  const int state = compute::StateSlots(kind);
-  const int copies = 2 + state + (state > 0 ? 1 : 0);
-  const double gigabytes = static_cast<double>(elements) * sizeof(float) / 1e9;
-  const double machine = static_cast<double>(machine_bytes) / 1e9;
-  if (copies * gigabytes <= machine) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("the model does not fit: %.1f GB of parameters x %d (2 versions, %d of optimizer state, %d of "
-                      "gradient) = %.1f GB, but this machine has %.1f GB; use more shards",
-                      gigabytes, copies, state, state > 0 ? 1 : 0, copies * gigabytes, machine));
-}
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::RunDescription& run, ShardIndex shard,
-                                                               uint64_t machine_bytes) {
+                                                               uint64_t machine_bytes, bool durable) {
   if (shard.value() >= run.shards()) {
     return absl::InvalidArgumentError(
         absl::StrFormat("the run has %d shards, but this is shard %d", run.shards(), shard.value()));
@@ -40,10 +41,9 @@ absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::RunDesc
   absl::StatusOr<BlockLayout> layout =
       BlockLayout::Create(*model, run.shards(), static_cast<int64_t>(run.block_elements()));
   if (!layout.ok()) return layout.status();
-  if (absl::Status status = CheckFits(layout->elements_of_shard(shard), optimization->optimizer.kind, machine_bytes);
-      !status.ok()) {
-    return status;
-  }
+  const MemoryNeeds needs = NeedsOf(run, *layout, shard, optimization->optimizer.kind, durable);
+  const MemoryBound bound = BoundOf(needs);
+  if (absl::Status status = CheckFits(bound, machine_bytes); !status.ok()) return status;
   std::vector<int64_t> elements;
   for (BlockIndex block : layout->of_shard(shard)) elements.push_back(layout->block(block).elements);
   storage::BlockStore store(std::move(elements), optimization->optimizer, optimization->schedule);
@@ -53,6 +53,8 @@ absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::RunDesc
                                                     .checkpoint_rounds = run.checkpoint_rounds(),
                                                     .ranks = run.workers(),
                                                     .layout = *std::move(layout),
+                                                    .memory = bound,
+                                                    .credit_of_worker = CreditOfWorker(needs),
                                                     .store = std::move(store)});
 }
 

@@ -15,15 +15,16 @@
 #include "proto/types.pb.h"
 #include "server/compute/optimizer.h"
 #include "server/compute/reduce.h"
+#include "server/service/memory_bound.h"
 #include "server/storage/block_store.h"
 
 namespace lockstep::service {
 
 struct ShardModel {
-  // Makes the memory. INVALID_ARGUMENT: no such model, optimizer, layout or shard. RESOURCE_EXHAUSTED: it does not fit
-  // into `machine_bytes`.
+  // Makes the memory. INVALID_ARGUMENT: no such model, optimizer, layout or shard. RESOURCE_EXHAUSTED: it may come to
+  // need more than `machine_bytes`. `durable`: checkpoints are written if the run has any.
   static absl::StatusOr<std::unique_ptr<ShardModel>> Create(const v1::RunDescription& run, ShardIndex shard,
-                                                            uint64_t machine_bytes);
+                                                            uint64_t machine_bytes, bool durable = true);
 
   // Of the model, by the slot that it has on this shard.
   BlockIndex block(Slot slot) const { return layout.of_shard(shard)[slot.value()]; }
@@ -35,14 +36,10 @@ struct ShardModel {
   const uint64_t checkpoint_rounds;  // a checkpoint of each version that is a multiple of it; 0: none
   const uint32_t ranks;              // of the run: ranks are below this
   const BlockLayout layout;
+  const MemoryBound memory;
+  const uint64_t credit_of_worker;  // bytes of its contribution that are kept at most
   storage::BlockStore store;
 };
-
-// RESOURCE_EXHAUSTED, with the arithmetic, when `elements` parameters and what the optimizer keeps do not fit.
-absl::Status CheckFits(int64_t elements, compute::OptimizerKind kind, uint64_t machine_bytes);
-
-// Of this machine.
-uint64_t MemoryBytes();
 
 }  // namespace lockstep::service
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
 #include "common/wire/frame.h"
 #include "common/wire/status.h"
 #include "server/service/shard_frames.h"
@@ -61,7 +62,17 @@ void ShardPerformer::Perform(WorkList work) const {
   }
 }
 
-void ShardPerformer::Do(SendFrame& send) const { send.stream->Send(*send.message); }
+// Who contributes to round v has read version v - 1: it has none of that to come any more, give or take the moment in
+// which the end of a write is on its way here. Whoever still has version v - 2 to come reads too slowly or not at all, and
+// its stream would hold on to one version after the other. It may connect again, and gets the newest.
+void ShardPerformer::Do(SendFrame& send) const {
+  const uint64_t oldest = send.stream->Send(*send.message, send.version.value());
+  if (oldest + 1 >= send.version.value()) return;
+  EndStream end{send.stream, absl::UnavailableError(absl::StrCat(
+                                 "this connection does not take what it is sent: version ", send.version.value(),
+                                 " is being sent, and version ", oldest, " has not been taken yet"))};
+  Do(end);
+}
 
 void ShardPerformer::Do(EndStream& end) const {
   const bool stopping = absl::IsUnavailable(end.status);  // nobody's fault: what was sent before is still good

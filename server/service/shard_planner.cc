@@ -104,16 +104,17 @@ void ShardPlanner::PlanEffect(const core::JournalInstall& effect, Context&) {
 
 // ---- Versions ----
 
-void ShardPlanner::SendTo(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work) const {
+void ShardPlanner::SendTo(const core::Destinations& to, Version version, grpc::ByteBuffer message,
+                          WorkList& work) const {
   const auto shared = std::make_shared<const grpc::ByteBuffer>(std::move(message));
   for (const core::Destination& destination : to) {
     std::shared_ptr<ExchangeStream> stream = connections_.Find(destination.rank, destination.connection);
-    if (stream != nullptr) work.push_back(SendFrame{std::move(stream), shared});
+    if (stream != nullptr) work.push_back(SendFrame{std::move(stream), shared, version});
   }
 }
 
 void ShardPlanner::PlanEffect(const core::SendBlock& effect, Context& context) {
-  SendTo(effect.to,
+  SendTo(effect.to, effect.version,
          BlockMessage(VersionHeader(effect.generation, effect.version), model_->block(effect.slot),
                       model_->store.current(effect.slot)),
          context.work);
@@ -122,12 +123,12 @@ void ShardPlanner::PlanEffect(const core::SendBlock& effect, Context& context) {
 void ShardPlanner::PlanLastBlock(const core::SendBlock& block, const core::SendComplete& complete, Context& context) {
   v1::FrameHeader header =
       CompleteHeader(complete.generation, complete.version, complete.completed_in, complete.participants);
-  SendTo(block.to, BlockMessage(std::move(header), model_->block(block.slot), model_->store.current(block.slot)),
+  SendTo(block.to, block.version, BlockMessage(std::move(header), model_->block(block.slot), model_->store.current(block.slot)),
          context.work);
 }
 
 void ShardPlanner::PlanEffect(const core::SendComplete& effect, Context& context) {
-  SendTo(effect.to,
+  SendTo(effect.to, effect.version,
          wire::Encode(CompleteHeader(effect.generation, effect.version, effect.completed_in, effect.participants)),
          context.work);
 }

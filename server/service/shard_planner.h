@@ -81,7 +81,7 @@ class ShardPlanner {
   void PlanEffect(const core::AnswerInstalled& effect, Context& context);
   // The last block of a round says that the round is complete: one message less on the path of every round.
   void PlanLastBlock(const core::SendBlock& block, const core::SendComplete& complete, Context& context);
-  void SendTo(const core::Destinations& to, grpc::ByteBuffer message, WorkList& work) const;
+  void SendTo(const core::Destinations& to, Version version, grpc::ByteBuffer message, WorkList& work) const;
 
   storage::RoundContents ContentsOf(Round round, bool nothing) const;
 

@@ -38,6 +38,7 @@ class PullStream {
 struct SendFrame {
   std::shared_ptr<ExchangeStream> stream;
   std::shared_ptr<const grpc::ByteBuffer> message;
+  Version version;  // that it is about
 };
 
 // Ends a worker's stream.

@@ -70,10 +70,10 @@ def check(options):
         raise BenchError('--bytes must be at least 4: one fp32 element')
 
 
-def build(options):
-    """Builds the programs; returns a function from a label's path to the program."""
+def build(options, others=()):
+    """Builds the programs and `others`; returns a function from a label's path to the program."""
     labels = ['server/lockstep-server', 'tests/bench/push_pull', 'tests/bench/gloo/gloo_ring']
-    labels = labels if with_gloo(options) else labels[:2]
+    labels = (labels if with_gloo(options) else labels[:2]) + list(others)
     bazel = shlex.split(os.environ.get('LOCKSTEP_BAZEL', 'bazel'))
     if not options.no_build:
         _bazel(bazel + ['build', '-c', 'opt'] + ['//' + ':'.join(label.rsplit('/', 1)) for label in labels])
@@ -132,6 +132,10 @@ class Process:
             raise self.failure(line.decode())
         return line.decode()
 
+    @property
+    def pid(self):
+        return self._popen.pid
+
     def running(self):
         return self._popen.poll() is None
 
@@ -187,6 +191,9 @@ class Bench:
         process = Process(name, popen, argv, os.path.join(self.folder, name + '.log'))
         self._processes.append(process)
         return process
+
+    def process(self, name):
+        return next(process for process in self._processes if process.name == name)
 
     def finish(self):
         """Lets every process end by itself, and checks that it does."""

@@ -49,7 +49,7 @@ class ShardDriverTest : public ::testing::Test {
                 [this](v1::ShardMessage message) { answers_.push_back(std::move(message)); }),
         stream_(std::make_shared<ExchangeStream>(&driver_)) {}
 
-  void Install(uint64_t generation) {
+  void Install(uint64_t generation, uint64_t credit_bytes = 0, uint32_t workers = 1) {
     v1::Seal seal;
     seal.set_generation(generation);
     seal.set_incarnation(kSelf);
@@ -58,7 +58,11 @@ class ShardDriverTest : public ::testing::Test {
     install.set_generation(generation);
     install.set_incarnation(kSelf);
     install.set_resume_round(0);
-    install.add_members()->set_incarnation(kWorker);
+    for (uint32_t rank = 0; rank < workers; ++rank) {
+      v1::Member* member = install.add_members();
+      member->set_rank(rank);
+      member->set_incarnation(kWorker + rank);
+    }
     v1::TensorSpec* tensor = install.mutable_run()->mutable_model()->add_tensors();
     tensor->set_name("weight");
     tensor->add_shape(4);
@@ -67,7 +71,9 @@ class ShardDriverTest : public ::testing::Test {
     install.mutable_run()->mutable_optimizer()->set_lr(0.5);
     install.mutable_run()->mutable_optimizer()->set_schedule("constant");
     install.mutable_run()->set_shards(1);
-    install.mutable_run()->set_workers(1);
+    install.mutable_run()->set_workers(workers);
+    install.mutable_run()->set_connections(1);
+    install.mutable_run()->set_credit_bytes(credit_bytes);
     install.mutable_run()->set_block_elements(2);
     driver_.Install(install);
   }
@@ -177,6 +183,54 @@ TEST_F(ShardDriverTest, Attach_AgainAsAnotherConnection_LeavesNoSecondPlace) {
   Say(header);
   ASSERT_TRUE(stream_->attachment.has_value());
   EXPECT_EQ(stream_->attachment->connection, 0u);
+}
+
+TEST_F(ShardDriverTest, Readers_OfManyVersions_HoldOnToNoMoreThanTheBoundCountsOn) {
+  ASSERT_NO_FATAL_FAILURE(Start());
+  std::vector<std::shared_ptr<FakeReader>> readers;
+  for (uint64_t version = 0; version < Readers::kMostVersions; ++version) {
+    readers.push_back(Pull(version));
+    EXPECT_EQ(readers.back()->frames(), kFramesOfAVersion);
+    Contribute(version + 1);
+  }
+  const auto refused = Pull(Readers::kMostVersions);
+  EXPECT_EQ(refused->refused().code(), absl::StatusCode::kResourceExhausted);
+  const auto waits = Pull(Readers::kMostVersions + 1);
+  Contribute(Readers::kMostVersions + 1);
+  EXPECT_EQ(waits->refused().code(), absl::StatusCode::kResourceExhausted);
+  readers[0]->End();
+  EXPECT_EQ(Pull(Readers::kMostVersions + 1)->frames(), kFramesOfAVersion);
+}
+
+// A block of this model has 8 bytes. The second worker says nothing, so that nothing is reduced.
+TEST_F(ShardDriverTest, Contribution_BeyondTheCredit_IsRefusedAndNotKept) {
+  driver_.Welcome("run");
+  Install(1, /*credit_bytes=*/8, /*workers=*/2);
+  Attach();
+  Contribute(0);
+  ASSERT_EQ(driver_.Report().next_round(), 1u);
+  Contribute(1);
+  EXPECT_EQ(driver_.Report().contribution_bytes(), 8u);
+  EXPECT_EQ(driver_.Report().missing_blocks(0), 1u);
+}
+
+TEST_F(ShardDriverTest, Contribution_WithinTheCredit_IsKept) {
+  driver_.Welcome("run");
+  Install(1, /*credit_bytes=*/16, /*workers=*/2);
+  Attach();
+  Contribute(0);
+  Contribute(1);
+  Contribute(1);  // sent again, as after a broken connection: it does not count twice
+  EXPECT_EQ(driver_.Report().contribution_bytes(), 16u);
+  EXPECT_EQ(driver_.Report().missing_blocks(0), 0u);
+}
+
+TEST_F(ShardDriverTest, Report_OfAKnownModel_SaysTheBound) {
+  EXPECT_EQ(driver_.Report().memory_bound_bytes(), 0u);
+  driver_.Welcome("run");
+  Install(1);
+  EXPECT_GT(driver_.Report().memory_bound_bytes(), 0u);
+  EXPECT_THAT(driver_.Report().memory_bound(), HasSubstr(" MB process"));
 }
 
 class SmallMachineTest : public ShardDriverTest {

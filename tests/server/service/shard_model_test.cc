@@ -28,37 +28,34 @@ v1::RunDescription InstallOf(const std::string& optimizer) {
   return install;
 }
 
-TEST(CheckFitsTest, Model_AsLargeAsTheMachine_Fits) {
-  EXPECT_TRUE(CheckFits(1'000'000'000, compute::OptimizerKind::kSgd, 8 * kGigabyte).ok());
-  EXPECT_TRUE(CheckFits(1'000'000'000, compute::OptimizerKind::kAdam, 20 * kGigabyte).ok());
-}
-
-TEST(CheckFitsTest, Sgd_OneByteTooMany_IsRefusedWithTheArithmetic) {
-  const absl::Status status = CheckFits(1'000'000'000, compute::OptimizerKind::kSgd, 8 * kGigabyte - 1);
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(status.message(),
-            "the model does not fit: 4.0 GB of parameters x 2 (2 versions, 0 of optimizer state, 0 of gradient) = 8.0 "
-            "GB, but this machine has 8.0 GB; use more shards");
-}
-
 TEST(ShardModelTest, Adam_TooLarge_IsRefusedWithTheArithmeticBeforeMemoryIsTaken) {
   const auto model = ShardModel::Create(InstallOf("adam"), ShardIndex(0), kGigabyte * 4 / 10);
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(model.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(model.status().message(),
-            "the model does not fit: 0.1 GB of parameters x 5 (2 versions, 2 of optimizer state, 1 of gradient) = 0.5 "
-            "GB, but this machine has 0.4 GB; use more shards");
+            "the model does not fit: this shard may need 1.23 GB = 200.0 MB versions + 200.0 MB optimizer state + 100.0 "
+            "MB gradient + 100.0 MB slow streams + 200.0 MB readers + 300.0 MB contributions + 25.2 MB connections + 100.7 MB process, but has "
+            "400.0 MB; use more shards, or give it more memory");
 }
 
 TEST(ShardModelTest, Model_OnMoreShards_IsCountedByItsPart) {
   v1::RunDescription install = InstallOf("adam");
-  constexpr uint64_t kQuarter = 25'000'000 / 4 * sizeof(float) * 5;
-  EXPECT_FALSE(ShardModel::Create(install, ShardIndex(0), 2 * kQuarter).ok());
+  EXPECT_FALSE(ShardModel::Create(install, ShardIndex(0), kGigabyte).ok());
   install.set_shards(5);  // 25 blocks: 5 on each
-  const auto model = ShardModel::Create(install, ShardIndex(4), kQuarter);
+  const auto model = ShardModel::Create(install, ShardIndex(4), kGigabyte);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->store.blocks(), 5u);
   EXPECT_EQ((*model)->ranks, 3u);
+}
+
+TEST(ShardModelTest, Checkpoints_AreCountedWhereTheyAreWritten) {
+  v1::RunDescription install = InstallOf("adam");
+  install.set_checkpoint_rounds(10);
+  const auto durable = ShardModel::Create(install, ShardIndex(0), 10 * kGigabyte, /*durable=*/true);
+  const auto fleeting = ShardModel::Create(install, ShardIndex(0), 10 * kGigabyte, /*durable=*/false);
+  ASSERT_TRUE(durable.ok() && fleeting.ok());
+  EXPECT_EQ((*durable)->memory.checkpoint, 4 * 100'000'000u);
+  EXPECT_EQ((*fleeting)->memory.checkpoint, 0u);
 }
 
 }  // namespace
