@@ -36,8 +36,8 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out>,
     return this;
   }
 
-  // Writes `message` after those sent before. Dropped when the stream is closing. `number`: for the caller's use; returns
-  // the lesser of this one's and that of the message that is being written.
+  // Writes `message` after those sent before. Dropped when the stream is closing. `number`: for the caller's use;
+  // returns the lesser of this one's and that of the message that is being written.
   uint64_t Send(Out message, uint64_t number = UINT64_MAX) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     if (closing_) return number;

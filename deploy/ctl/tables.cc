@@ -129,8 +129,11 @@ std::string ShardsTable(const v1::Status& status, Width width, const Paint& pain
                     {"GENERATION", Align::kRight},
                     {"CLOSED", Align::kRight},
                     {"PARAMETERS", Align::kRight}},
-                   {{"CONTRIBUTIONS", Align::kRight}, {"DUPLICATES", Align::kRight}, {"STALE", Align::kRight},
-                    {"MEMORY BOUND", Align::kRight}}, width));
+                   {{"CONTRIBUTIONS", Align::kRight},
+                    {"DUPLICATES", Align::kRight},
+                    {"STALE", Align::kRight},
+                    {"MEMORY BOUND", Align::kRight}},
+                   width));
   for (const v1::ShardStatus& shard : status.shards()) {
     table.Add(ShardCells(shard, width), ColourOf(shard.state()));
   }

@@ -1,5 +1,5 @@
-// How much memory this process may use: the least of the machine's and of the limits of the control groups that it is in
-// (version 1 and 2), theirs above it included.
+// How much memory this process may use: the least of the machine's and of the limits of the control groups that it is
+// in (version 1 and 2), theirs above it included.
 //
 // Thread-safety: reads files; from any thread.
 #ifndef LOCKSTEP_SERVER_SERVICE_MACHINE_MEMORY_H_

@@ -25,7 +25,8 @@ std::string Size(uint64_t bytes) {
 }  // namespace
 
 uint64_t MemoryBound::total() const {
-  return versions + state + gradient + checkpoint + slow_streams + readers + contributions + group_sums + connections + process;
+  return versions + state + gradient + checkpoint + slow_streams + readers + contributions + group_sums + connections +
+         process;
 }
 
 uint64_t CreditOfWorker(const MemoryNeeds& needs) {
@@ -52,9 +53,11 @@ MemoryBound BoundOf(const MemoryNeeds& needs) {
 
 std::string Arithmetic(const MemoryBound& bound) {
   const std::vector<std::pair<const char*, uint64_t>> terms = {
-      {"versions", bound.versions},           {"optimizer state", bound.state}, {"gradient", bound.gradient},
-      {"checkpoint", bound.checkpoint},       {"slow streams", bound.slow_streams}, {"readers", bound.readers},       {"contributions", bound.contributions},
-      {"sums of groups", bound.group_sums}, {"connections", bound.connections}, {"process", bound.process}};
+      {"versions", bound.versions},           {"optimizer state", bound.state},
+      {"gradient", bound.gradient},           {"checkpoint", bound.checkpoint},
+      {"slow streams", bound.slow_streams},   {"readers", bound.readers},
+      {"contributions", bound.contributions}, {"sums of groups", bound.group_sums},
+      {"connections", bound.connections},     {"process", bound.process}};
   std::vector<std::string> parts;
   for (const auto& [name, bytes] : terms) {
     if (bytes > 0) parts.push_back(absl::StrCat(Size(bytes), " ", name));

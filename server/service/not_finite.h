@@ -20,7 +20,7 @@ namespace lockstep::service {
 // A finding within one block.
 struct InBlock {
   core::FoundNotFinite::In in = core::FoundNotFinite::In::kContribution;
-  Rank rank = Rank(0);  // kContribution only
+  Rank rank = Rank(0);         // kContribution only
   compute::NotFinite finding;  // index within the block
 };
 

@@ -4,7 +4,8 @@
 //   Completed()    -> ServeReader for those who have waited for the newest version
 //
 // A reader that is being served holds on to the blocks of its version until it has taken them or is gone: that memory
-// is beyond the rounds', so readers are limited, and so are the versions that they hold on to. Training never waits for a reader.
+// is beyond the rounds', so readers are limited, and so are the versions that they hold on to. Training never waits for
+// a reader.
 //
 // Thread-safety: none; ShardDriver holds its lock around every call. A PullStream's own lock is taken after it. Nothing
 // blocks or sends.

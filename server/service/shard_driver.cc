@@ -317,14 +317,16 @@ absl::StatusOr<const Block*> ShardDriver::CheckContribution(const wire::Frame& f
 // Workers count what they have sent and not got back as parameters; the shard counts what it keeps, which is a part of
 // that. So nobody who paces itself is ever refused, not even when it sends again after it has connected again.
 absl::Status ShardDriver::CheckCreditLocked(Rank rank, const wire::Frame& frame) const {
-  const bool counts = Generation(frame.header.generation()) == core_.generation() &&
-                      Round(frame.header.round()) == core_.next_round();
+  const bool counts =
+      Generation(frame.header.generation()) == core_.generation() && Round(frame.header.round()) == core_.next_round();
   const uint64_t kept = planner_.contributions().KeptOf(rank);
   if (!counts || kept == 0 || kept + frame.payload_bytes <= model_->credit_of_worker) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "rank ", rank.value(), " is too far ahead in round ", frame.header.round(), ": block ", frame.header.block(), " of ",
-      frame.payload_bytes, " bytes came while ", kept, " bytes of its contribution wait for the other ranks; expected at "
-      "most ", model_->credit_of_worker, " together: send the next block when parameters have come back"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("rank ", rank.value(), " is too far ahead in round ", frame.header.round(), ": block ",
+                   frame.header.block(), " of ", frame.payload_bytes, " bytes came while ", kept,
+                   " bytes of its contribution wait for the other ranks; expected at "
+                   "most ",
+                   model_->credit_of_worker, " together: send the next block when parameters have come back"));
 }
 
 void ShardDriver::OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame) {

@@ -47,7 +47,7 @@ namespace lockstep::service {
 struct ShardOptions {
   ShardIndex shard;
   Incarnation self;
-  bool checksums = false;                  // of the blocks that are sent
+  bool checksums = false;                    // of the blocks that are sent
   uint64_t machine_bytes = MachineMemory();  // a model that may need more is refused
   // Where rounds are kept; null: nowhere, this shard's memory is all. Must outlive the driver.
   storage::FileSystem* files = nullptr;

@@ -63,8 +63,8 @@ void ShardPerformer::Perform(WorkList work) const {
 }
 
 // Who contributes to round v has read version v - 1: it has none of that to come any more, give or take the moment in
-// which the end of a write is on its way here. Whoever still has version v - 2 to come reads too slowly or not at all, and
-// its stream would hold on to one version after the other. It may connect again, and gets the newest.
+// which the end of a write is on its way here. Whoever still has version v - 2 to come reads too slowly or not at all,
+// and its stream would hold on to one version after the other. It may connect again, and gets the newest.
 void ShardPerformer::Do(SendFrame& send) const {
   const uint64_t oldest = send.stream->Send(*send.message, send.version.value());
   if (oldest + 1 >= send.version.value()) return;

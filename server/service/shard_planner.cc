@@ -123,8 +123,8 @@ void ShardPlanner::PlanEffect(const core::SendBlock& effect, Context& context) {
 void ShardPlanner::PlanLastBlock(const core::SendBlock& block, const core::SendComplete& complete, Context& context) {
   v1::FrameHeader header =
       CompleteHeader(complete.generation, complete.version, complete.completed_in, complete.participants);
-  SendTo(block.to, block.version, BlockMessage(std::move(header), model_->block(block.slot), model_->store.current(block.slot)),
-         context.work);
+  SendTo(block.to, block.version,
+         BlockMessage(std::move(header), model_->block(block.slot), model_->store.current(block.slot)), context.work);
 }
 
 void ShardPlanner::PlanEffect(const core::SendComplete& effect, Context& context) {

@@ -43,7 +43,8 @@ const Weight kOne = [](uint32_t, uint64_t) { return 1.0f; };
 
 Outcome TrainAll(const Cluster& cluster, uint32_t workers, uint64_t rounds, const Spoil& spoil,
                  const Weight& weight = kOne) {
-  Outcome run{.statuses = std::vector<absl::Status>(workers), .values = std::vector<Tiny::Values>(workers), .participants = {}};
+  Outcome run{
+      .statuses = std::vector<absl::Status>(workers), .values = std::vector<Tiny::Values>(workers), .participants = {}};
   std::mutex mutex;
   std::vector<std::thread> threads;
   for (uint32_t w = 0; w < workers; ++w) {
@@ -134,9 +135,8 @@ TEST(NanDropTest, Contributions_AreBadNowAndThen_BitsOfARunWithoutThem) {
     if (bad(rank, round)) gradient[kLongTensor][39999 - rank * 1000] = rank % 2 == 0 ? std::nanf("") : kInf;
   });
   Cluster other({.shards = 1, .workers = kWorkers, .flags = Flags("fail")});
-  const Outcome without = TrainAll(other, kWorkers, kRounds, nullptr, [&](uint32_t rank, uint64_t round) {
-    return bad(rank, round) ? 0.0f : 1.0f;
-  });
+  const Outcome without = TrainAll(other, kWorkers, kRounds, nullptr,
+                                   [&](uint32_t rank, uint64_t round) { return bad(rank, round) ? 0.0f : 1.0f; });
   ASSERT_TRUE(without.statuses[0].ok()) << without.statuses[0];
   ExpectAll(run, without.values[0]);
   EXPECT_THAT(run.participants.at(2), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
@@ -177,7 +177,9 @@ TEST(NanAllowTest, Contribution_HasANan_GoesIntoTheModel) {
   for (const absl::Status& status : run.statuses) EXPECT_TRUE(status.ok()) << status;
   for (const Tiny::Values& values : run.values) {
     EXPECT_TRUE(std::isnan(values[kLongTensor][7]));
-    EXPECT_EQ(std::count_if(values[kLongTensor].begin(), values[kLongTensor].end(), [](float v) { return std::isnan(v); }), 1);
+    EXPECT_EQ(
+        std::count_if(values[kLongTensor].begin(), values[kLongTensor].end(), [](float v) { return std::isnan(v); }),
+        1);
   }
   EXPECT_THAT(run.participants.at(2), ElementsAre(0, 1));
 }

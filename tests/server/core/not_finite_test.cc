@@ -98,8 +98,10 @@ TEST_F(CoordinatorNanTest, Drop_Nan_NextGenerationIsWithoutIt) {
               ElementsAre("persist", AllOf(HasSubstr("note: dropped from round 5 on all shards"), HasSubstr("'w2'")),
                           "seal shard 0 for generation 2", "seal shard 1 for generation 2"));
   EXPECT_THAT(Refuse(1, {Nan(5, 2)}), IsEmpty()) << "the report comes again";
-  EXPECT_THAT(Seal(2, 5), ElementsAre(AllOf(HasSubstr("install generation 2 on shard 0, next is round 5"), HasSubstr(", without 2")),
-                          AllOf(HasSubstr("install generation 2 on shard 1, next is round 5"), HasSubstr(", without 2"))));
+  EXPECT_THAT(
+      Seal(2, 5),
+      ElementsAre(AllOf(HasSubstr("install generation 2 on shard 0, next is round 5"), HasSubstr(", without 2")),
+                  AllOf(HasSubstr("install generation 2 on shard 1, next is round 5"), HasSubstr(", without 2"))));
   Install(2);
   EXPECT_EQ(core_->state(), RunState::kTraining);
 }
@@ -119,7 +121,8 @@ TEST_F(CoordinatorNanTest, Drop_CoordinatorComesBack_StillKnows) {
   core_.emplace(core_->options(), core_->memory(), now_);
   Do(ShardArrives{ShardIndex(0), Incarnation(1), "host:1", ""});
   Do(ShardArrives{ShardIndex(1), Incarnation(2), "host:1", ""});
-  EXPECT_THAT(Seal(3, 5), Contains(AllOf(HasSubstr("install generation 3 on shard 0, next is round 5"), HasSubstr(", without 2"))));
+  EXPECT_THAT(Seal(3, 5),
+              Contains(AllOf(HasSubstr("install generation 3 on shard 0, next is round 5"), HasSubstr(", without 2"))));
 }
 
 TEST_F(CoordinatorNanTest, Drop_RoundIsPast_CountsAgainAndIsForgotten) {
@@ -211,7 +214,9 @@ TEST_F(ShardNanTest, Excluded_ItsContribution_IsAwaitedButCountsAsEmpty) {
   Contribute(2, 1, 0);
   Contribute(2, 1, 2);
   EXPECT_EQ(core_.MissingBlocks()[1].blocks, 1u);
-  EXPECT_THAT(Contribute(2, 1, 1, 5), ElementsAre("reduce block 0 of round 1 from ranks 0 (weight 1), 1 (weight 0), 2 (weight 1)")) << "not kept";
+  EXPECT_THAT(Contribute(2, 1, 1, 5),
+              ElementsAre("reduce block 0 of round 1 from ranks 0 (weight 1), 1 (weight 0), 2 (weight 1)"))
+      << "not kept";
   Do(BlockReduced{Slot(0)});
   EXPECT_EQ(core_.next_round(), Round(2));
   EXPECT_THAT(core_.participants(), ElementsAre(Rank(0), Rank(2)));

@@ -31,8 +31,8 @@ TEST(MemoryBoundTest, EveryTerm_IsThatOfTheFormula) {
   EXPECT_EQ(bound.contributions, 8 * 2 * 3 * kMega);
   EXPECT_EQ(bound.group_sums, 0u);
   EXPECT_EQ(bound.connections, uint64_t{8 * 2 * 8} << 20);
-  EXPECT_EQ(bound.total(), bound.versions + bound.state + bound.gradient + bound.checkpoint + bound.slow_streams + bound.readers +
-                               bound.contributions + bound.connections + bound.process);
+  EXPECT_EQ(bound.total(), bound.versions + bound.state + bound.gradient + bound.checkpoint + bound.slow_streams +
+                               bound.readers + bound.contributions + bound.connections + bound.process);
 }
 
 TEST(MemoryBoundTest, MoreThanEightWorkers_SumsOfGroupsAreCounted) {
@@ -60,7 +60,8 @@ TEST(MemoryBoundTest, Machine_OneByteTooSmall_IsRefusedWithTheArithmetic) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(status.message(),
             "the model does not fit: this shard may need 882.9 MB = 200.0 MB versions + 100.0 MB checkpoint + 100.0 MB "
-            "slow streams + 200.0 MB readers + 48.0 MB contributions + 134.2 MB connections + 100.7 MB process, but has 882.9 MB; use more "
+            "slow streams + 200.0 MB readers + 48.0 MB contributions + 134.2 MB connections + 100.7 MB process, but "
+            "has 882.9 MB; use more "
             "shards, or give it more memory");
 }
 

@@ -60,7 +60,8 @@ class Round1 {
   // By the way that the core would order.
   Recorder Run(bool check = true) {
     Recorder recorder;
-    ShardPerformer performer(ShardIndex(0), /*checksums=*/true, [](const v1::ShardMessage&) {}, &recorder);
+    ShardPerformer performer(
+        ShardIndex(0), /*checksums=*/true, [](const v1::ShardMessage&) {}, &recorder);
     const auto ranks = static_cast<uint32_t>(gradients_.size());
     const uint32_t groups = (ranks + compute::kRadix - 1) / compute::kRadix;
     ReducePayloads reduce;

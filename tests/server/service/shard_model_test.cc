@@ -32,10 +32,12 @@ TEST(ShardModelTest, Adam_TooLarge_IsRefusedWithTheArithmeticBeforeMemoryIsTaken
   const auto model = ShardModel::Create(InstallOf("adam"), ShardIndex(0), kGigabyte * 4 / 10);
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(model.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(model.status().message(),
-            "the model does not fit: this shard may need 1.23 GB = 200.0 MB versions + 200.0 MB optimizer state + 100.0 "
-            "MB gradient + 100.0 MB slow streams + 200.0 MB readers + 300.0 MB contributions + 25.2 MB connections + 100.7 MB process, but has "
-            "400.0 MB; use more shards, or give it more memory");
+  EXPECT_EQ(
+      model.status().message(),
+      "the model does not fit: this shard may need 1.23 GB = 200.0 MB versions + 200.0 MB optimizer state + 100.0 "
+      "MB gradient + 100.0 MB slow streams + 200.0 MB readers + 300.0 MB contributions + 25.2 MB connections + 100.7 "
+      "MB process, but has "
+      "400.0 MB; use more shards, or give it more memory");
 }
 
 TEST(ShardModelTest, Model_OnMoreShards_IsCountedByItsPart) {
