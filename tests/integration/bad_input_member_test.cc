@@ -76,9 +76,16 @@ std::vector<Fault> FaultsOfOrder(const BlockLayout& layout) {
   const auto future_generation = Header([](auto& header) { header.set_generation(header.generation() + 3); });
   const auto no_block = Header([](auto& header) { header.set_block(99999); });
   const auto foreign_block = Header([foreign](auto& header) { header.set_block(foreign); });
+  // Blocks that nobody else can have brought yet. Two of them are the credit.
+  const auto too_far = [layout](v1::Frame& frame, Member& member) {
+    for (uint32_t slot : {10, 11}) member.data->Say(Contribution(member, layout, slot));
+    frame = Contribution(member, layout, 12);
+  };
+  const std::vector<std::string> of_credit = {"is too far ahead in round", "while 8000 bytes", "expected at most 8000"};
   constexpr auto kNothing = Before::kNothing;
   constexpr auto kBlock = Before::kGoodBlock;
   return {
+      {"beyond its credit", kNothing, too_far, kInvalid, of_credit},
       {"no frame", kBlock, no_frame, kInvalid, {"expected a lockstep.v1.Frame"}},
       {"kind 99", kBlock, kind, kInvalid, {"expected ATTACH, CONTRIBUTION", "99"}},
       {"future round", kBlock, future_round, kInvalid, {"expected round"}},
