@@ -53,7 +53,21 @@ enum class Mutation {
   kIgnoreRestart,      // a shard's new life begins no generation
   kForgetLeave,        // who leaves is still waited for
 
+  // ---- Decisions about rounds ----
+  kDecideHalfWhole,  // a rank takes part whose contribution is not whole on the last shard yet
+  kDecidePerShard,   // the set of ranks differs between shards
+  kGiveUnasked,      // every version is sent to every rank, whether it waits for it or not
+  kForgetDropped,    // a rank that a round was closed without is not told
+  kForgetLate,       // a contribution that comes after its round is not answered
+  kKeepDropped,      // what a round was closed without is kept
+  kReduceUndecided,  // a block is reduced when all ranks have brought it, decided or not
+  kReduceAll,        // a contribution that is whole counts, decided or not
+  kGiveNobody,       // who has made a version is not given it
+
   // ---- A worker's session ----
+  kJumpPartly,        // blocks of an older version count as those of a newer one
+  kNeverJump,         // only the next version counts, even if the shards give a newer one
+  kCountDropped,      // a contribution that did not count is said to have
   kHoldPartly,        // a version is held when the first shard has completed it
   kHoldUnstored,      // a version is held before all of its blocks are stored
   kTakeOldVersions,   // blocks and completions of older generations count

@@ -87,6 +87,59 @@ void AddOptimizer(CLI::App& app, v1::OptimizerConfig& config) {
   number("--schedule-min-lr", 0, &Config::set_schedule_min_lr, "cosine: where it ends");
 }
 
+void AddPolicy(CLI::App& app, core::RoundPolicy& policy) {
+  constexpr const char* kGroup = "Round policy (read by shard 0)";
+  using Kind = core::RoundPolicy::Kind;
+  app.add_option("--policy", policy.kind,
+                 "whose contributions make a round. all: every worker's; quorum: the first --contributors that are "
+                 "whole on every shard; deadline: those that are --deadline after the first one, but at least "
+                 "--contributors. Who is too late is told, and goes on from the newer version")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Kind>{{"all", Kind::kAll}, {"quorum", Kind::kQuorum}, {"deadline", Kind::kDeadline}}))
+      ->default_str("all")
+      ->group(kGroup);
+  app.add_option("--contributors", policy.contributors, "how many make a round, or make one at least")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option_function<std::string>(
+         "--deadline",
+         [&policy](const std::string& text) {
+           const bool parsed = absl::ParseDuration(text, &policy.deadline);
+           if (parsed && policy.deadline >= absl::Milliseconds(1) && policy.deadline <= absl::Hours(24)) return;
+           throw CLI::ValidationError(
+               "--deadline", absl::StrCat("expected a duration from 1ms to 24h, such as 500ms, but got '", text, "'"));
+         },
+         "how long stragglers are waited for once the first contribution is there")
+      ->group(kGroup);
+}
+
+void AddElastic(CLI::App& app, ServerFlags& flags) {
+  constexpr const char* kGroup = "Elastic membership (read by shard 0)";
+  app.add_option(
+         "--max-workers", flags.max_workers,
+         "how many workers may be in the run at a time: more than --workers may join while it runs; 0: --workers")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--min-workers", flags.min_workers,
+                 "with how few the run goes on when others are lost for --replace-timeout; 0: --workers")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option_function<std::string>(
+         "--replace-timeout",
+         [&flags](const std::string& text) {
+           const bool parsed = absl::ParseDuration(text, &flags.replace_timeout);
+           if (parsed && flags.replace_timeout >= absl::ZeroDuration()) return;
+           throw CLI::ValidationError("--replace-timeout",
+                                      absl::StrCat("expected a duration, such as 60s, but got '", text, "'"));
+         },
+         "how long a lost worker's rank waits for a replacement before the run goes on without it")
+      ->default_str("inf")
+      ->group(kGroup);
+}
+
 void AddSettings(CLI::App& app, ServerFlags& flags) {
   app.add_option_function<std::string>(
          "--lease",
@@ -123,7 +176,7 @@ void AddSettings(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--credit-bytes", flags.credit_bytes,
                  "how far a worker may be ahead of a shard's reduction, per connection; bounds the shard's memory; 0: "
-                 "two blocks")
+                 "two blocks. Without effect if --policy is not all")
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 40))
       ->capture_default_str();
   app.add_flag("--checksums,!--no-checksums", flags.checksums, "payloads on the wire carry XXH3-64 checksums");
@@ -203,6 +256,20 @@ void AddTesting(CLI::App& app, ServerFlags& flags) {
 
 absl::Status Check(const ServerFlags& flags) {
   if (absl::Status status = service::FromProto(flags.optimizer).status(); !status.ok()) return status;
+  if (flags.policy.kind == core::RoundPolicy::Kind::kDeadline && flags.policy.deadline == absl::InfiniteDuration()) {
+    return absl::InvalidArgumentError("--policy deadline needs --deadline DURATION, such as 500ms");
+  }
+  if (flags.place.shard_index == 0) {
+    if (flags.min_workers > flags.place.workers) {
+      return absl::InvalidArgumentError(absl::StrCat("--min-workers ", flags.min_workers, " is more than --workers ",
+                                                     flags.place.workers, ", with which the run starts"));
+    }
+    if (flags.max_workers > 0 && flags.max_workers < flags.place.workers) {
+      return absl::InvalidArgumentError(absl::StrCat("--max-workers ", flags.max_workers, " is less than --workers ",
+                                                     flags.place.workers, ", with which the run starts"));
+    }
+    if (absl::Status status = core::CheckPolicy(flags.policy, flags.place.workers); !status.ok()) return status;
+  }
   if (absl::Status status = MakeFailPoint(flags.fail_point).status(); !status.ok()) return status;
   if (flags.durability != core::Durability::kNone && flags.data_dir.empty()) {
     return absl::InvalidArgumentError(
@@ -230,6 +297,8 @@ std::vector<std::string> NotByVariable() {
 void AddAll(CLI::App& app, GivenServerPlace& given, ServerFlags& flags) {
   AddPlace(app, given, flags);
   AddOptimizer(app, flags.optimizer);
+  AddPolicy(app, flags.policy);
+  AddElastic(app, flags);
   AddSettings(app, flags);
   AddNanPolicy(app, flags);
   AddDurability(app, flags);

@@ -10,6 +10,7 @@
 #include "common/identity.h"
 #include "proto/types.pb.h"
 #include "server/core/not_finite.h"
+#include "server/core/round_policy.h"
 #include "server/core/shard.h"
 #include "server/service/coordinator_link.h"
 
@@ -23,6 +24,11 @@ struct ServerFlags {
   absl::Duration lease = absl::Seconds(5);
   absl::Duration grace = absl::Seconds(10);  // from SIGTERM to the end
   service::AfterRun after_run = service::AfterRun::kExit;
+  core::RoundPolicy policy;
+  // Elastic membership; see core::CoordinatorOptions.
+  uint32_t min_workers = 0;
+  uint32_t max_workers = 0;
+  absl::Duration replace_timeout = absl::InfiniteDuration();
   v1::OptimizerConfig optimizer;
   uint64_t block_elements = 0;
   uint32_t connections = 2;

@@ -36,11 +36,11 @@ namespace {
 constexpr absl::Duration kDrainPatience = absl::Seconds(2);
 constexpr absl::Duration kShutdownPatience = absl::Seconds(1);
 
-// Calls Tick often enough for `lease`, on a thread of its own, for as long as it lives.
+// Calls Tick every so often, on a thread of its own, for as long as it lives.
 class Clock {
  public:
-  Clock(service::CoordinatorDriver* driver, absl::Duration lease)
-      : thread_([this, driver, every = std::min(lease / 20, absl::Milliseconds(100))] {
+  Clock(service::CoordinatorDriver* driver, absl::Duration every)
+      : thread_([this, driver, every] {
           while (!stop_.WaitForNotificationWithTimeout(every)) driver->Tick();
         }) {}
   ~Clock() {
@@ -52,6 +52,12 @@ class Clock {
   absl::Notification stop_;
   std::thread thread_;
 };
+
+// Often enough for leases and for the deadlines of rounds.
+absl::Duration TickEvery(const ServerFlags& flags) {
+  const absl::Duration every = std::min(flags.lease / 20, absl::Milliseconds(100));
+  return std::clamp(flags.policy.deadline / 20, absl::Milliseconds(1), every);
+}
 
 // What is left of the grace period for all that comes after the round in progress.
 constexpr absl::Duration kClosing = absl::Seconds(2);
@@ -149,7 +155,11 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
                                    .shards = flags.place.shards,
                                    .lease = flags.lease,
                                    .nan_policy = flags.nan_policy,
-                                   .linger = flags.linger};
+                                   .linger = flags.linger,
+                                   .policy = flags.policy,
+                                   .min_workers = flags.min_workers,
+                                   .max_workers = flags.max_workers,
+                                   .replace_timeout = flags.replace_timeout};
   std::unique_ptr<service::CoordinatorStore> store;
   std::optional<service::SavedRun> saved;
   if (Durable(flags)) {
@@ -165,9 +175,9 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
     if (absl::Status status = store->Save(*saved); !status.ok()) return status;
     options.run_id = saved->memory.run_id;
   }
-  spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}", options.run_id,
+  spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}, policy {}", options.run_id,
                saved ? ", which goes on" : "", flags.place.workers, flags.place.shards,
-               absl::FormatDuration(flags.lease));
+               absl::FormatDuration(flags.lease), core::ToString(flags.policy));
   return std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags), std::move(store),
                                                       std::move(saved));
 }
@@ -271,7 +281,7 @@ ServerEnd RunServer(const ServerFlags& flags) {
   StopOnSignal stop(&shard, &link, &health, flags.grace);
   {
     std::unique_ptr<Clock> clock;
-    if (coordinator != nullptr) clock = std::make_unique<Clock>(coordinator.get(), flags.lease);
+    if (coordinator != nullptr) clock = std::make_unique<Clock>(coordinator.get(), TickEvery(flags));
     status = link.Run();
     if (coordinator != nullptr && !absl::IsCancelled(status)) coordinator->WaitUntilDrained(kDrainPatience);
   }

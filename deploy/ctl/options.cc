@@ -105,8 +105,9 @@ void AddQuestions(CLI::App& app, RawOptions& raw) {
                        "healthy)"),
             raw);
   AddCommand(app, raw, Command::kWorkers, "workers",
-             absl::StrCat("One line for each worker. CAME LAST: in how many of the rounds still known (the newest ",
-                          kMostRounds, "), and how long the others waited for it in all of them"));
+             "One line for each worker. CAME LAST: in how many rounds since the coordinator's start, and how long the "
+             "others waited for it in all of them, on average and at most. MISSED: how many rounds were closed without "
+             "it, under the policies quorum and deadline");
   AddCommand(app, raw, Command::kShards, "shards", "One line for each shard, as of its last report");
   AddRounds(
       AddCommand(app, raw, Command::kRounds, "rounds",

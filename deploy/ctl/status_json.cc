@@ -48,6 +48,8 @@ Json WorkerJson(const v1::WorkerStatus& worker) {
           {"replacements", worker.replacements()},
           {"last_count", worker.last_count()},
           {"last_by_seconds", worker.last_by_seconds()},
+          {"last_by_most_seconds", worker.last_by_most_seconds()},
+          {"missed", worker.missed()},
           {"missing", MissingJson(worker.missing())}};
 }
 

@@ -52,16 +52,19 @@ bool HasHolder(const v1::WorkerStatus& worker) { return worker.state() != v1::Wo
 
 std::string CameLast(const v1::WorkerStatus& worker) {
   if (worker.last_count() == 0) return "-";
-  return absl::StrCat(worker.last_count(), "x, ", FormatSeconds(worker.last_by_seconds()));
+  const double mean = worker.last_by_seconds() / static_cast<double>(worker.last_count());
+  return absl::StrCat(worker.last_count(), "x, ", FormatSeconds(worker.last_by_seconds()), " (mean ",
+                      FormatSeconds(mean), ", most ", FormatSeconds(worker.last_by_most_seconds()), ")");
 }
 
 Cells WorkerCells(const v1::WorkerStatus& worker, Width width) {
   const bool held = HasHolder(worker);
-  return Join(
-      {absl::StrCat(worker.rank()), OrDash(worker.name()), StateName(worker.state()),
-       held ? FormatSeconds(worker.heartbeat_age_seconds()) : "-", held ? FormatSeconds(worker.state_seconds()) : "-",
-       absl::StrCat(worker.replacements()), CameLast(worker)},
-      {held ? absl::StrFormat("%016x", worker.incarnation()) : "-", OrDash(FormatMissing(worker.missing()))}, width);
+  return Join({absl::StrCat(worker.rank()), OrDash(worker.name()), StateName(worker.state()),
+               held ? FormatSeconds(worker.heartbeat_age_seconds()) : "-",
+               held ? FormatSeconds(worker.state_seconds()) : "-", absl::StrCat(worker.replacements()),
+               CameLast(worker), worker.missed() == 0 ? "-" : absl::StrCat(worker.missed())},
+              {held ? absl::StrFormat("%016x", worker.incarnation()) : "-", OrDash(FormatMissing(worker.missing()))},
+              width);
 }
 
 std::string ClosedBlocks(const v1::ShardStatus& shard) {
@@ -112,7 +115,8 @@ std::string WorkersTable(const v1::Status& status, Width width, const Paint& pai
                     {"HEARTBEAT", Align::kRight},
                     {"HELD", Align::kRight},
                     {"REPLACED", Align::kRight},
-                    {"CAME LAST", Align::kLeft}},
+                    {"CAME LAST", Align::kLeft},
+                    {"MISSED", Align::kRight}},
                    {{"INCARNATION", Align::kLeft}, {"MISSING", Align::kLeft}}, width));
   for (const v1::WorkerStatus& worker : status.workers()) {
     table.Add(WorkerCells(worker, width), ColourOf(worker.state()));

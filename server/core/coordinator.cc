@@ -35,6 +35,11 @@ class CoordinatorCore::Transaction {
 };
 
 absl::Status CoordinatorCore::CheckMemory(const CoordinatorOptions& options, const CoordinatorMemory& memory) {
+  const auto fits = [&](const CoordinatorMemory::Place& place) { return place.rank.value() < options.ranks(); };
+  if (!std::all_of(memory.places.begin(), memory.places.end(), fits)) {
+    return absl::InvalidArgumentError(absl::StrCat("run ", memory.run_id, " has had more than ", options.ranks(),
+                                                   " ranks: --max-workers cannot be less than that"));
+  }
   if (memory.workers == options.workers && memory.shards == options.shards) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("run ", memory.run_id, " was begun with --workers ", memory.workers,
                                                  " --shards ", memory.shards, ", but now it is --workers ",
@@ -50,18 +55,22 @@ CoordinatorMemory CoordinatorCore::memory() const {
                            .announced = announced_,
                            .places = {},
                            .fenced = {fenced_.begin(), fenced_.end()},
+                           .departed = {departed_.begin(), departed_.end()},
                            .model = model_,
                            .done = state_ == RunState::kDone,
                            .excluded = excluded_};
   std::sort(memory.fenced.begin(), memory.fenced.end());
+  std::sort(memory.departed.begin(), memory.departed.end());
   for (const Seat& seat : seats_) {
-    if (seat.state == SeatState::kAbsent) continue;
+    if (seat.state == SeatState::kAbsent && !seat.expected) continue;
     memory.places.push_back({.rank = RankOf(seat),
                              .incarnation = seat.incarnation,
                              .name = seat.name,
                              .defined = seat.defined,
                              .left = seat.state == SeatState::kLeft,
-                             .replacements = seat.replacements});
+                             .replacements = seat.replacements,
+                             .expected = seat.expected,
+                             .vacant = seat.state == SeatState::kAbsent});
   }
   return memory;
 }
@@ -75,21 +84,34 @@ CoordinatorCore::CoordinatorCore(CoordinatorOptions options, const CoordinatorMe
   model_ = memory.model;
   fenced_ = {memory.fenced.begin(), memory.fenced.end()};
   excluded_ = memory.excluded;
+  departed_ = {memory.departed.begin(), memory.departed.end()};
+  for (Seat& seat : seats_) seat.expected = false;
   for (const CoordinatorMemory::Place& place : memory.places) {
+    if (place.rank.value() >= seats_.size()) continue;  // see CheckMemory
     const SeatState held = place.defined ? SeatState::kActive : SeatState::kJoined;
-    seats_[place.rank.value()] = {.state = place.left ? SeatState::kLeft : held,
+    seats_[place.rank.value()] = {.state = place.left     ? SeatState::kLeft
+                                           : place.vacant ? SeatState::kAbsent
+                                                          : held,
                                   .incarnation = place.incarnation,
                                   .name = place.name,
                                   .defined = place.defined,
                                   .since = now,
                                   .heard = now,
-                                  .replacements = place.replacements};
+                                  .replacements = place.replacements,
+                                  .expected = place.expected,
+                                  .vacant_since = place.vacant ? now : absl::InfinitePast()};
   }
   if (memory.done) Enter(RunState::kDone, now);
 }
 
 CoordinatorCore::CoordinatorCore(CoordinatorOptions options, absl::Time now)
-    : options_(std::move(options)), state_since_(now), seats_(options_.workers), shards_(options_.shards) {}
+    : options_(std::move(options)),
+      state_since_(now),
+      seats_(options_.ranks()),
+      shards_(options_.shards),
+      decider_(options_.policy, options_.shards) {
+  for (uint32_t r = 0; r < options_.workers; ++r) seats_[r].expected = true;
+}
 
 void CoordinatorCore::Enter(RunState state, absl::Time now) {
   if (state_ == state) return;
@@ -117,9 +139,9 @@ absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
         absl::StrCat("fenced: this life of worker '", event.name, "' has lost its rank to another process"));
   }
   if (state_ == RunState::kFailed) return absl::Status(failure_code_, absl::StrCat("the run has failed: ", failure_));
-  if (event.rank && event.rank->value() >= options_.workers) {
+  if (event.rank && event.rank->value() >= options_.ranks()) {
     return absl::InvalidArgumentError(absl::StrCat("worker '", event.name, "' asks for rank ", event.rank->value(),
-                                                   ", but this run has ranks 0 to ", options_.workers - 1,
+                                                   ", but this run has ranks 0 to ", options_.ranks() - 1,
                                                    " (--workers ", options_.workers, ")"));
   }
   return absl::OkStatus();
@@ -138,10 +160,17 @@ absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const
   }
   const auto find = [&](auto matches) { return std::find_if(seats_.begin(), seats_.end(), matches); };
   auto at = find([&](const Seat& seat) { return Holds(seat) && seat.name == event.name; });
-  if (at == seats_.end()) at = find([&](const Seat& seat) { return seat.state == SeatState::kAbsent; });
+  // The run waits for some of those that nobody holds.
+  if (at == seats_.end())
+    at = find([&](const Seat& seat) { return seat.state == SeatState::kAbsent && seat.expected; });
+  if (at == seats_.end()) at = find([&](const Seat& seat) { return seat.state == SeatState::kLost; });
   if (at == seats_.end()) at = find(free);
+  // Whoever has left makes room in a run that may grow.
+  if (at == seats_.end() && options_.ranks() > options_.least()) {
+    at = find([&](const Seat& seat) { return seat.state == SeatState::kLeft; });
+  }
   if (at != seats_.end()) return RankOf(*at);
-  return absl::ResourceExhaustedError(absl::StrCat("all ", options_.workers, " ranks of run ", options_.run_id,
+  return absl::ResourceExhaustedError(absl::StrCat("all ", options_.ranks(), " ranks of run ", options_.run_id,
                                                    " are held by live workers: there is no place for worker '",
                                                    event.name, "'"));
 }
@@ -161,7 +190,7 @@ void CoordinatorCore::Step(const WorkerJoins& event, absl::Time now, Coordinator
     return;
   }
   if (Seat* seat = FindHolder(event.incarnation); seat != nullptr) return Rejoin(*seat, now, effects);
-  if (FindLeft(event) != nullptr || state_ == RunState::kDone) {
+  if (FindLeft(event) != nullptr || departed_.contains(event.incarnation) || state_ == RunState::kDone) {
     effects.push_back(AcknowledgeLeave{event.incarnation});
     return;
   }
@@ -188,6 +217,7 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
   Seat& seat = seats_[rank.value()];
   if (Holds(seat) && !Mutated(Mutation::kKeepOldHolder))
     Fence(seat, absl::StrCat("worker '", event.name, "' has taken its place"), effects);
+  if (seat.state == SeatState::kLeft) departed_.insert(seat.incarnation);
   const uint32_t replacements = seat.replacements + (seat.since == absl::InfinitePast() ? 0 : 1);
   seat = {.state = SeatState::kJoined,
           .incarnation = event.incarnation,
@@ -195,7 +225,8 @@ void CoordinatorCore::Take(Rank rank, const WorkerJoins& event, absl::Time now, 
           .defined = false,
           .since = now,
           .heard = now,
-          .replacements = replacements};
+          .replacements = replacements,
+          .expected = seat.expected && seat.state != SeatState::kLeft};
   changed_ = true;
   ForgetModelOfNobody();
   effects.push_back(WelcomeWorker{event.incarnation, rank});
@@ -212,9 +243,11 @@ void CoordinatorCore::Fence(Seat& seat, const std::string& why, CoordinatorEffec
                                                        RankOf(seat).value(), ": ", why))});
 }
 
-void CoordinatorCore::Vacate(Seat& seat) {
+void CoordinatorCore::Vacate(Seat& seat, absl::Time now) {
+  seat.vacant_since = now;
   changed_ = true;
   ask_again_ = true;
+  // One that had come on top of what the run expects need not be replaced.
   seat.state = SeatState::kAbsent;
   seat.defined = false;
   seat.name.clear();
@@ -237,7 +270,7 @@ void CoordinatorCore::Step(const WorkerDefines& event, absl::Time now, Coordinat
     if (absl::Status status = CheckSameModel(*model_, event.model); !status.ok()) {
       effects.push_back(RefuseWorker{event.incarnation, std::move(status)});
       fenced_.insert(event.incarnation);
-      Vacate(*seat);
+      Vacate(*seat, now);
       return;
     }
   } else {
@@ -273,7 +306,7 @@ void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, Coordinato
   if (seat == nullptr) return;
   effects.push_back(Note{absl::StrCat("worker '", seat->name, "', rank ", RankOf(*seat).value(), ", has left")});
   if (generation_ == Generation(0)) {
-    Vacate(*seat);
+    Vacate(*seat, now);
   } else {
     if (!Mutated(Mutation::kForgetLeave)) seat->state = SeatState::kLeft;
     changed_ = true;
@@ -284,16 +317,16 @@ void CoordinatorCore::Step(const WorkerLeaves& event, absl::Time now, Coordinato
 absl::Status CoordinatorCore::Step(const EvictRank& event, absl::Time now, CoordinatorEffects& effects,
                                    std::string& name) {
   Transaction transaction(this, effects);
-  if (event.rank.value() >= options_.workers) {
+  if (event.rank.value() >= options_.ranks()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("there is no rank ", event.rank.value(), ": this run has ranks 0 to ", options_.workers - 1));
+        absl::StrCat("there is no rank ", event.rank.value(), ": this run has ranks 0 to ", options_.ranks() - 1));
   }
   Seat& seat = seats_[event.rank.value()];
   if (!Holds(seat)) return absl::NotFoundError(absl::StrCat("nobody holds rank ", event.rank.value()));
   name = seat.name;
   effects.push_back(Note{absl::StrCat("worker '", name, "' is evicted from rank ", event.rank.value())});
   Fence(seat, "it was evicted", effects);
-  Vacate(seat);
+  Vacate(seat, now);
   MaybeChange(now, effects);
   return absl::OkStatus();
 }
@@ -307,9 +340,78 @@ void CoordinatorCore::Step(const Tick&, absl::Time now, CoordinatorEffects& effe
     const bool alive = seat.state == SeatState::kJoined || seat.state == SeatState::kActive;
     if (!alive || now - seat.heard <= options_.lease || Mutated(Mutation::kIgnoreLease)) continue;
     seat.state = SeatState::kLost;
+    seat.vacant_since = now;
     effects.push_back(
         Note{absl::StrCat("worker '", seat.name, "', rank ", RankOf(seat).value(), ", is lost: no heartbeat for ",
                           absl::FormatDuration(absl::Trunc(now - seat.heard, absl::Milliseconds(10))))});
+  }
+  GiveUp(now, effects);
+  Decide(decider_.Tick(now), effects);
+}
+
+// Goes on without ranks that nobody has taken in time, as long as enough are left.
+void CoordinatorCore::GiveUp(absl::Time now, CoordinatorEffects& effects) {
+  if (options_.replace_timeout == absl::InfiniteDuration() || generation_ == Generation(0) || ended()) return;
+  const auto overdue = [&](const Seat& seat) {
+    const bool vacant = seat.state == SeatState::kLost || (seat.state == SeatState::kAbsent && seat.expected);
+    return vacant && now - seat.vacant_since >= options_.replace_timeout;
+  };
+  const auto count = [this](SeatState state) {
+    return static_cast<uint32_t>(
+        std::count_if(seats_.begin(), seats_.end(), [state](const Seat& seat) { return seat.state == state; }));
+  };
+  // Who has left has not been lost.
+  const bool enough =
+      count(SeatState::kActive) > 0 && count(SeatState::kActive) + count(SeatState::kLeft) >= options_.least();
+  if (!enough || std::none_of(seats_.begin(), seats_.end(), overdue)) return;
+  Transaction transaction(this, effects);
+  for (Seat& seat : seats_) {
+    if (!overdue(seat)) continue;
+    effects.push_back(
+        Note{absl::StrCat("nobody has taken rank ", RankOf(seat).value(), " within ",
+                          absl::FormatDuration(options_.replace_timeout), ": the run goes on without it")});
+    if (Holds(seat)) Fence(seat, "it was lost, and the run went on without it", effects);
+    Vacate(seat, now);
+    seat.expected = false;
+  }
+  MaybeChange(now, effects);
+}
+
+// ---- Rounds ----
+
+// What the shard says is of the generation that is being decided about, and of the shard's life that is in it.
+bool CoordinatorCore::Decides(ShardIndex shard, Incarnation incarnation, Generation generation) const {
+  return generation == decider_.generation() && generation > Generation(0) && !ended() &&
+         change_.shards[shard.value()] == incarnation;
+}
+
+void CoordinatorCore::Step(const ContributionWhole& event, absl::Time now, CoordinatorEffects& effects) {
+  if (!Decides(event.shard, event.incarnation, event.generation)) return;
+  Decide(decider_.Whole(event.shard, event.rank, event.round, now), effects);
+}
+
+void CoordinatorCore::Step(const RankWaits& event, absl::Time, CoordinatorEffects& effects) {
+  if (!Decides(event.shard, event.incarnation, event.generation)) return;
+  const std::optional<RoundDecider::Gift> gift = decider_.Waits(event.rank, event.given);
+  if (!gift) return;
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    effects.push_back(GiveVersion{.shard = ShardIndex(static_cast<uint32_t>(s)),
+                                  .to = change_.shards[s],
+                                  .generation = generation_,
+                                  .rank = gift->rank,
+                                  .version = gift->version});
+  }
+}
+
+void CoordinatorCore::Decide(std::optional<RoundDecider::Decision> decision, CoordinatorEffects& effects) const {
+  if (!decision) return;
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    effects.push_back(DecideRound{.shard = ShardIndex(static_cast<uint32_t>(s)),
+                                  .to = change_.shards[s],
+                                  .generation = generation_,
+                                  .round = decision->round,
+                                  .participants = decision->participants});
+    if (Mutated(Mutation::kDecidePerShard) && decision->participants.size() > 1) decision->participants.pop_back();
   }
 }
 
@@ -393,7 +495,8 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
                                   .generation = generation_,
                                   .resume = resume_,
                                   .members = change_.members,
-                                  .excluded = excluded});
+                                  .excluded = excluded,
+                                  .decided = options_.policy.decides()});
   }
 }
 
@@ -412,6 +515,7 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   Enter(RunState::kTraining, now);
   announced_ = resume_;
   changed_ = true;
+  if (options_.policy.decides()) decider_.Begin(generation_, resume_, change_.members);
   std::vector<Incarnation> to;
   for (const Member& member : change_.members) to.push_back(member.incarnation);
   Announce(std::move(to), effects);
@@ -466,20 +570,29 @@ std::vector<ShardIndex> CoordinatorCore::UnansweredShards() const {
 // ---- Generations ----
 
 bool CoordinatorCore::Occupied() const {
-  return std::all_of(seats_.begin(), seats_.end(),
-                     [](const Seat& seat) { return seat.state == SeatState::kLeft || (Holds(seat) && seat.defined); });
+  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) {
+    return seat.state == SeatState::kLeft || !seat.expected || (Holds(seat) && seat.defined);
+  });
 }
 
 bool CoordinatorCore::AllLeft() const {
-  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) { return seat.state == SeatState::kLeft; });
+  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) {
+    return seat.state == SeatState::kLeft || (!seat.expected && !Holds(seat));
+  });
 }
 
 std::vector<Member> CoordinatorCore::Members() const {
   std::vector<Member> members;
   for (const Seat& seat : seats_) {
-    if (Holds(seat)) members.push_back({RankOf(seat), seat.incarnation});
+    if (Holds(seat) && seat.defined) members.push_back({RankOf(seat), seat.incarnation});
   }
   return members;
+}
+
+std::vector<Rank> CoordinatorCore::MemberRanks() const {
+  std::vector<Rank> ranks;
+  for (const Member& member : change_.members) ranks.push_back(member.rank);
+  return ranks;
 }
 
 std::vector<Incarnation> CoordinatorCore::ShardIncarnations() const {
@@ -508,11 +621,13 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
       shards == change_.shards || (Mutated(Mutation::kIgnoreRestart) && generation_ > Generation(0));
   if (!ask_again_ && same_members && same_shards) return;
   ask_again_ = false;
+  for (const Member& member : members) seats_[member.rank.value()].expected = true;
   if (!Mutated(Mutation::kReuseGeneration) || generation_ == Generation(0)) generation_ = generation_.next();
   changed_ = true;
   change_ = {.members = std::move(members), .shards = std::move(shards), .sealed = {}, .installed = {}};
   change_.sealed.resize(shards_.size());
   change_.installed.resize(shards_.size(), false);
+  decider_.End();
   Enter(RunState::kSealing, now);
   for (size_t s = 0; s < shards_.size(); ++s) {
     effects.push_back(SendSeal{ShardIndex(static_cast<uint32_t>(s)), change_.shards[s], generation_});

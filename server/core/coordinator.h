@@ -36,6 +36,7 @@
 #include "common/ids.h"
 #include "common/model.h"
 #include "server/core/not_finite.h"
+#include "server/core/round_policy.h"
 
 namespace lockstep::core {
 
@@ -47,6 +48,16 @@ struct CoordinatorOptions {
   NanPolicy nan_policy = NanPolicy::kFail;
   // After a failure that starting again would only repeat: how long shards stay, to be looked at.
   absl::Duration linger = absl::ZeroDuration();
+  RoundPolicy policy = {};
+  // Elastic membership. The run starts with `workers`; up to `max_workers` (0: `workers`) may be in it at a time. A
+  // rank whose lease has expired, or that was evicted, and that nobody takes within `replace_timeout`, is given up, and
+  // the run goes on without it, as long as `min_workers` (0: `workers`) are alive.
+  uint32_t min_workers = 0;
+  uint32_t max_workers = 0;
+  absl::Duration replace_timeout = absl::InfiniteDuration();
+
+  uint32_t least() const { return min_workers == 0 ? workers : min_workers; }
+  uint32_t ranks() const { return max_workers == 0 ? workers : max_workers; }
 };
 
 // ---- Events ----
@@ -98,6 +109,23 @@ struct ShardRefuses {
   std::vector<FoundNotFinite> found;
 };
 // Time passes; give it several times per lease.
+// Of a policy that decides: a shard holds a rank's whole contribution to the round.
+struct ContributionWhole {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;
+  Round round;
+  Rank rank;
+};
+// Of a policy that decides: a rank waits, and the shard can't give it anything newer than `given` by itself.
+struct RankWaits {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;
+  Rank rank;
+  Version given;
+};
+// Time passes; give it several times per lease, and at wakes_at().
 struct Tick {};
 
 // ---- Effects ----
@@ -143,6 +171,23 @@ struct SendInstall {
   Round resume;
   std::vector<Member> members;
   std::vector<Rank> excluded = {};  // from round `resume`; ascending
+  bool decided = false;             // rounds wait for DecideRound
+};
+// Close the round with these ranks, and give them its version. To a shard, in one order with GiveVersion and SendSeal.
+struct DecideRound {
+  ShardIndex shard;
+  Incarnation to;
+  Generation generation;
+  Round round;
+  std::vector<Rank> participants;  // ascending
+};
+// Give the rank that version.
+struct GiveVersion {
+  ShardIndex shard;
+  Incarnation to;
+  Generation generation;
+  Rank rank;
+  Version version;
 };
 // The run is over: shards end, and so do workers that are still there. Empty failure: every rank has left.
 struct EndRun {
@@ -156,8 +201,9 @@ struct Note {
   std::string text;
 };
 
-using CoordinatorEffect = std::variant<Persist, WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration,
-                                       WelcomeShard, RefuseShard, SendSeal, SendInstall, EndRun, Note>;
+using CoordinatorEffect =
+    std::variant<Persist, WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration, WelcomeShard, RefuseShard,
+                 SendSeal, SendInstall, DecideRound, GiveVersion, EndRun, Note>;
 using CoordinatorEffects = std::vector<CoordinatorEffect>;
 
 enum class RunState { kWaitingForShards, kWaitingForWorkers, kSealing, kInstalling, kTraining, kDone, kFailed };
@@ -179,6 +225,9 @@ struct Seat {
   absl::Time since = absl::InfinitePast();  // this incarnation holds the rank
   absl::Time heard = absl::InfinitePast();  // newest heartbeat
   uint32_t replacements = 0;
+  // The run waits for somebody to hold the rank if nobody does: it has begun with it, or somebody has trained as it.
+  bool expected = false;
+  absl::Time vacant_since = absl::InfinitePast();  // while nobody holds it, or its lease has expired
 };
 
 // A shard as the coordinator knows it.
@@ -198,6 +247,8 @@ struct CoordinatorMemory {
     bool defined = false;
     bool left = false;
     uint32_t replacements = 0;
+    bool expected = false;
+    bool vacant = false;  // nobody holds it; the run waits for somebody
     friend bool operator==(const Place&, const Place&) = default;
   };
   std::string run_id;
@@ -208,6 +259,7 @@ struct CoordinatorMemory {
   std::optional<Round> announced;
   std::vector<Place> places;
   std::vector<Incarnation> fenced;
+  std::vector<Incarnation> departed;  // have left, and their ranks have been taken since
   std::optional<ModelSpec> model;
   bool done = false;                     // every rank has left
   std::vector<Exclusion> excluded = {};  // ascending by round, then rank
@@ -233,6 +285,8 @@ class CoordinatorCore {
   void Step(const ShardSealed& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const ShardRefuses& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const ContributionWhole& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const RankWaits& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const Tick& event, absl::Time now, CoordinatorEffects& effects);
 
   // ---- Questions ----
@@ -249,6 +303,12 @@ class CoordinatorCore {
   const std::optional<ModelSpec>& model() const { return model_; }
   // Shards that have not answered the Seal or Install that is under way.
   std::vector<ShardIndex> UnansweredShards() const;
+  // Of the newest generation, ascending.
+  std::vector<Rank> MemberRanks() const;
+  // Of the newest generation, if the policy decides.
+  const RoundDecider& decider() const { return decider_; }
+  // When time alone decides something that cannot wait for the next Tick; InfiniteFuture: never.
+  absl::Time wakes_at() const { return decider_.wakes_at(); }
 
  private:
   friend class StateReader;  // tests/sim/exploration: tells states apart
@@ -274,15 +334,18 @@ class CoordinatorCore {
   void Rejoin(Seat& seat, absl::Time now, CoordinatorEffects& effects);
   void Take(Rank rank, const WorkerJoins& event, absl::Time now, CoordinatorEffects& effects);
   void Fence(Seat& seat, const std::string& why, CoordinatorEffects& effects);
-  void Vacate(Seat& seat);
+  void Vacate(Seat& seat, absl::Time now);
   void ForgetModelOfNobody();
   bool Occupied() const;
   bool AllLeft() const;
+  void GiveUp(absl::Time now, CoordinatorEffects& effects);
   std::vector<Member> Members() const;
   std::vector<Incarnation> ShardIncarnations() const;
   void MaybeChange(absl::Time now, CoordinatorEffects& effects);
   std::string LostMemory(Round resume, Round newest) const;
   void Resume(absl::Time now, CoordinatorEffects& effects);
+  bool Decides(ShardIndex shard, Incarnation incarnation, Generation generation) const;
+  void Decide(std::optional<RoundDecider::Decision> decision, CoordinatorEffects& effects) const;
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
   void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
            absl::StatusCode code = absl::StatusCode::kAborted);
@@ -303,6 +366,7 @@ class CoordinatorCore {
   std::vector<ShardSeat> shards_;
   std::optional<ModelSpec> model_;
   Change change_;
+  RoundDecider decider_;
   bool ask_again_ = true;           // the newest change will not do, even for the same members and shards
   std::optional<Round> announced_;  // see CoordinatorMemory
   absl::flat_hash_set<Incarnation> fenced_;
@@ -310,6 +374,8 @@ class CoordinatorCore {
   std::vector<Exclusion> excluded_;  // ascending by round, then rank
   absl::StatusCode failure_code_ = absl::StatusCode::kAborted;
   absl::Time shards_end_ = absl::InfinitePast();  // after a failure: when they are told
+  absl::flat_hash_set<Incarnation> departed_;     // see CoordinatorMemory
+  bool changed_ = false;                          // the memory, since the last Persist
 };
 
 }  // namespace lockstep::core

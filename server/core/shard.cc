@@ -116,7 +116,11 @@ void ShardCore::Step(const InstallGeneration& event, absl::Time now, ShardEffect
   UndoBeyond(event.resume, effects);
   Commit(effects);
   workers_.clear();
-  for (const Member& member : event.members) workers_.push_back({.member = member, .attached = {}});
+  decided_ = event.decided;
+  for (const Member& member : event.members) {
+    workers_.push_back(
+        {.member = member, .attached = {}, .given = event.resume == Round(0) ? event.resume : event.resume.previous()});
+  }
   slots_.resize(event.blocks);
   OpenRound();
   for (Rank rank : event.excluded) {
@@ -210,7 +214,8 @@ void ShardCore::Step(const AttachWorker& event, absl::Time, ShardEffects& effect
   AttachWorker attach = event;
   // Its contribution may have overtaken this attach on another connection: then it holds the version before.
   if (worker->begun) attach.next = next_;
-  SendMissed(attach, effects);
+  if (!decided_) return SendMissed(attach, effects);
+  if (attach.next <= worker->given) SendGiven(*worker, event.connection, effects);
 }
 
 // What the connection would have been sent, had it been attached all the time.
@@ -233,6 +238,39 @@ void ShardCore::SendMissed(const AttachWorker& event, ShardEffects& effects) con
   }
 }
 
+// What the rank may be sent, as far as it is here, on one of its connections. The coordinator must choose again if it
+// is not here any more.
+void ShardCore::SendGiven(Worker& worker, uint32_t connection, ShardEffects& effects) const {
+  if (connection > 0 && connection >= slots_.size()) return;  // carries nothing that a rank would wait for
+  const Round follows = worker.given.next();
+  // Or blocks of the version after it have taken its place.
+  if (follows < next_ || (follows == next_ && closed_ > 0)) return AskForNewer(worker, effects);
+  SendMissed({.who = worker.member,
+              .generation = installed_,
+              .next = worker.given,
+              .connection = connection,
+              .connections = static_cast<uint32_t>(worker.attached.size())},
+             effects);
+}
+
+void ShardCore::AskForNewer(Worker& worker, ShardEffects& effects) const {
+  if (std::exchange(worker.waiting, true)) return;
+  effects.push_back(ReportWaiting{.generation = installed_, .rank = worker.member.rank, .given = worker.given});
+}
+
+void ShardCore::Step(const ServeRank& event, absl::Time, ShardEffects& effects) {
+  Worker* worker = Find(event.rank);
+  if (event.generation != installed_ || !serving() || !decided_ || worker == nullptr || event.version > next_) {
+    ++stale_;
+    return;
+  }
+  worker->given = event.version;
+  worker->waiting = false;
+  for (uint32_t c = 0; c < worker->attached.size(); ++c) {
+    if (worker->attached[c]) SendGiven(*worker, c, effects);
+  }
+}
+
 void ShardCore::Step(const DetachWorker& event, absl::Time, ShardEffects&) {
   Worker* worker = Find(event.rank);
   if (worker != nullptr && event.connection < worker->attached.size()) worker->attached[event.connection] = false;
@@ -241,7 +279,7 @@ void ShardCore::Step(const DetachWorker& event, absl::Time, ShardEffects&) {
 Destinations ShardCore::AttachedTo(Slot slot) const {
   Destinations to;
   for (const Worker& worker : workers_) {
-    if (worker.attached.empty()) continue;
+    if (worker.attached.empty() || (decided_ && worker.given != next_ && !Mutated(Mutation::kGiveUnasked))) continue;
     const auto connection = static_cast<uint32_t>(slot.value() % worker.attached.size());
     if (worker.attached[connection]) to.push_back({worker.member.rank, connection});
   }
@@ -272,6 +310,11 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
         effects);
     return nullptr;
   }
+  if (decided_ && IsLate(*worker, round)) {
+    ++late_;
+    if (!Mutated(Mutation::kForgetLate)) AskForNewer(*worker, effects);
+    return nullptr;
+  }
   if (round < next_) {
     ++duplicates_;
     return nullptr;
@@ -299,6 +342,12 @@ ShardCore::Worker* ShardCore::Admit(const Member& who, Generation generation, Ro
   return worker;
 }
 
+// Its round was closed without it.
+bool ShardCore::IsLate(const Worker& worker, Round round) const {
+  if (round < next_) return worker.given < round;
+  return round == next_ && round > Round(0) && !undecided_ && !worker.contributes;
+}
+
 void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects& effects) {
   if (event.slot.value() >= slots_.size() && event.generation == installed_) {
     return Reject(absl::InvalidArgumentError(absl::StrCat("a contribution to block ", event.slot.value(),
@@ -312,7 +361,7 @@ void ShardCore::Step(const ContributeBlock& event, absl::Time now, ShardEffects&
     return;
   }
   TakeBlock(*worker, event.slot, /*payload=*/!worker->excluded, effects);
-  if (worker->received == slots_.size()) NoteArrival(*worker, now);
+  if (worker->received == slots_.size()) NoteArrival(*worker, now, effects);
 }
 
 void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects) {
@@ -333,13 +382,57 @@ void ShardCore::Step(const ContributeEmpty& event, absl::Time now, ShardEffects&
       TakeBlock(*worker, Slot(s), /*payload=*/false, effects);
     }
   }
-  NoteArrival(*worker, now);
+  NoteArrival(*worker, now, effects);
   CompleteIfClosed(Slot(0), now, effects);
 }
 
-void ShardCore::NoteArrival(Worker& worker, absl::Time now) {
+void ShardCore::NoteArrival(Worker& worker, absl::Time now, ShardEffects& effects) {
   worker.arrived = now;
   ++whole_;
+  if (undecided_) {
+    effects.push_back(ReportWhole{.generation = installed_, .round = next_, .rank = worker.member.rank});
+  }
+}
+
+void ShardCore::Step(const CloseRound& event, absl::Time now, ShardEffects& effects) {
+  const auto whole = [this](Rank rank) {
+    const Worker* worker = Find(rank);
+    return worker != nullptr && worker->arrived != absl::InfinitePast();
+  };
+  if (event.generation != installed_ || !serving() || !undecided_ || event.round != next_ ||
+      event.participants.empty() || !std::all_of(event.participants.begin(), event.participants.end(), whole)) {
+    ++stale_;
+    return;
+  }
+  undecided_ = false;
+  contributors_ = whole_ = static_cast<uint32_t>(event.participants.size());
+  groups_.clear();
+  DropRanks drop;
+  for (Worker& worker : workers_) {
+    const Rank rank = worker.member.rank;
+    worker.contributes = std::binary_search(event.participants.begin(), event.participants.end(), rank) ||
+                         (Mutated(Mutation::kReduceAll) && worker.arrived != absl::InfinitePast());
+    if (worker.contributes) {
+      if (!Mutated(Mutation::kGiveNobody)) worker.given = next_;
+      worker.waiting = false;
+      CountInGroup(rank);
+    } else if (worker.begun) {
+      drop.ranks.push_back(rank);
+      if (!Mutated(Mutation::kForgetDropped)) AskForNewer(worker, effects);
+    }
+  }
+  if (!drop.ranks.empty() && !Mutated(Mutation::kKeepDropped)) effects.push_back(std::move(drop));
+  for (uint32_t s = 0; s < slots_.size(); ++s) StartSlot(Slot(s), effects);
+  CompleteIfClosed(Slot(0), now, effects);
+}
+
+// Every contribution that counts is here.
+void ShardCore::StartSlot(Slot slot, ShardEffects& effects) {
+  slots_[slot.value()].received = contributors_;
+  if (!grouped()) return StartReduction(slot, effects);
+  for (uint32_t group = 0; group < groups_.size(); ++group) {
+    if (groups_[group].size > 0) SumWholeGroup(slot, group, effects);
+  }
 }
 
 void ShardCore::TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects& effects) {
@@ -348,6 +441,7 @@ void ShardCore::TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects&
   SlotState& state = slots_[slot.value()];
   ++state.received;
   if (payload) effects.push_back(KeepPayload{worker.member.rank, slot});
+  if (undecided_ && !Mutated(Mutation::kReduceUndecided)) return;
   if (grouped()) {
     const uint32_t group = GroupOf(worker.member.rank);
     if (GroupIsWhole(slot, group)) SumWholeGroup(slot, group, effects);
@@ -510,11 +604,16 @@ void ShardCore::OpenRound() {
     worker.arrived = absl::InfinitePast();
     if (!worker.contributes) continue;
     ++contributors_;
-    const uint32_t group = GroupOf(worker.member.rank);
-    if (group >= groups_.size()) groups_.resize(group + 1);
-    ++groups_[group].size;
+    CountInGroup(worker.member.rank);
   }
+  undecided_ = decided_ && next_ > Round(0);
   ResetSlots();
+}
+
+void ShardCore::CountInGroup(Rank rank) {
+  const uint32_t group = GroupOf(rank);
+  if (group >= groups_.size()) groups_.resize(group + 1);
+  ++groups_[group].size;
 }
 
 void ShardCore::ResetSlots() {

@@ -22,6 +22,10 @@
 //
 // Round 0 brings the initial values: its only contributor is the lowest rank, and "reducing" is taking its payload.
 //
+// Rounds are closed when every member's contribution has come (policy `all`), or, if the generation's rounds are
+// decided, when the coordinator says so (server/core/round_policy.h): until then contributions are kept, and blocks are
+// reduced when the decision is there.
+//
 // Effects are returned in the order in which they must be started; see Effect for which must be finished before which.
 //
 // Thread-safety: none; the driver (server/service) holds the lock. No I/O, threads, clocks or randomness: `now` is
@@ -60,6 +64,21 @@ struct InstallGeneration {
   uint32_t blocks = 0;          // of the model on this shard
   // Ranks whose contributions to round `resume` count as empty, in every generation; ascending.
   std::vector<Rank> excluded = {};
+  bool decided = false;  // the coordinator decides who takes part in each round but the first
+};
+
+// The coordinator has decided: the round is made of these contributions, which are whole here.
+struct CloseRound {
+  Generation generation;
+  Round round;
+  std::vector<Rank> participants;  // ascending
+};
+
+// The coordinator gives the rank that version, which is complete here, or closed and about to be.
+struct ServeRank {
+  Generation generation;
+  Rank rank;
+  Version version;
 };
 
 // A worker's connection says who it is and the first round whose version it lacks.
@@ -165,6 +184,25 @@ struct Destination {
 };
 using Destinations = absl::InlinedVector<Destination, 8>;
 
+// Tell the coordinator that the rank's contribution to the round is whole here.
+struct ReportWhole {
+  Generation generation;
+  Round round;
+  Rank rank;
+};
+
+// Tell the coordinator that the rank waits for a newer version than `given`, which is the newest that it may be sent.
+struct ReportWaiting {
+  Generation generation;
+  Rank rank;
+  Version given;
+};
+
+// Forget the kept payloads of these ranks: the round is closed without them.
+struct DropRanks {
+  std::vector<Rank> ranks;
+};
+
 // All blocks of `version` are reduced: make the round durable; then give RoundJournaled.
 struct JournalRound {
   Generation generation;
@@ -223,9 +261,9 @@ struct AnswerInstalled {
   absl::Status status;  // not OK: what the install asks for is impossible, the run cannot go on
 };
 
-using ShardEffect =
-    std::variant<KeepPayload, RejectConnection, SumGroup, ReduceBlock, JournalRound, JournalInstall, SendBlock,
-                 SendComplete, CommitVersion, UndoBlocks, DropContributions, AnswerSealed, AnswerInstalled>;
+using ShardEffect = std::variant<KeepPayload, RejectConnection, SumGroup, ReduceBlock, JournalRound, JournalInstall,
+                                 SendBlock, SendComplete, CommitVersion, UndoBlocks, DropContributions, DropRanks,
+                                 ReportWhole, ReportWaiting, AnswerSealed, AnswerInstalled>;
 using ShardEffects = absl::InlinedVector<ShardEffect, 2>;
 
 // How one completed round went, as seen from this shard.
@@ -312,6 +350,8 @@ class ShardCore {
   void Step(const DetachWorker& event, absl::Time now, ShardEffects& effects);
   void Step(const ContributeBlock& event, absl::Time now, ShardEffects& effects);
   void Step(const ContributeEmpty& event, absl::Time now, ShardEffects& effects);
+  void Step(const CloseRound& event, absl::Time now, ShardEffects& effects);
+  void Step(const ServeRank& event, absl::Time now, ShardEffects& effects);
   void Step(const GroupSummed& event, absl::Time now, ShardEffects& effects);
   void Step(const BlockReduced& event, absl::Time now, ShardEffects& effects);
   void Step(const ReductionRefused& event, absl::Time now, ShardEffects& effects);
@@ -349,6 +389,10 @@ class ShardCore {
   const RoundTimes& last_round() const { return last_round_; }
   uint64_t duplicates() const { return duplicates_; }
   uint64_t stale() const { return stale_; }
+  // Contributions (blocks of them) that came when their round was closed without them.
+  uint64_t late() const { return late_; }
+  // The round in progress waits for the coordinator to say who takes part.
+  bool undecided() const { return undecided_; }
 
  private:
   friend class StateReader;  // tests/sim/exploration: tells states apart
@@ -367,6 +411,10 @@ class ShardCore {
     uint32_t received = 0;                      // blocks
     absl::Time arrived = absl::InfinitePast();  // when the contribution was whole
     std::vector<bool> attached;                 // per connection
+    // If rounds are decided: the newest version that it may be sent, and whether it has been reported as waiting for
+    // more.
+    Version given;
+    bool waiting = false;
   };
   struct Group {
     uint32_t size = 0;  // contributors
@@ -376,14 +424,17 @@ class ShardCore {
   // Null, after a rejection or a count, when the contribution is not one for the round in progress.
   Worker* Admit(const Member& who, Generation generation, Round round, float weight, absl::Time now,
                 ShardEffects& effects);
-  void NoteArrival(Worker& worker, absl::Time now);
+  void NoteArrival(Worker& worker, absl::Time now, ShardEffects& effects);
+  bool IsLate(const Worker& worker, Round round) const;
+  void AskForNewer(Worker& worker, ShardEffects& effects) const;
+  void StartSlot(Slot slot, ShardEffects& effects);
   void TakeBlock(Worker& worker, Slot slot, bool payload, ShardEffects& effects);
   void StartReduction(Slot slot, ShardEffects& effects);
   void SumWholeGroup(Slot slot, uint32_t group, ShardEffects& effects);
   bool GroupIsWhole(Slot slot, uint32_t group) const;
   static Weighted WeightOf(const Worker& worker) { return {worker.member.rank, worker.excluded ? 0 : worker.weight}; }
   // Every block of the round in progress is closed, and every contribution is whole.
-  bool IsReduced() const { return closed_ == slots_.size() && whole_ == contributors_; }
+  bool IsReduced() const { return !undecided_ && closed_ == slots_.size() && whole_ == contributors_; }
   // Those that are not excluded.
   std::vector<Rank> Contributors() const;
   void CompleteIfClosed(Slot last, absl::Time now, ShardEffects& effects);
@@ -394,12 +445,14 @@ class ShardCore {
     journaling_since_ = now;
   }
   void OpenRound();
+  void CountInGroup(Rank rank);
   void ResetSlots();
   void Commit(ShardEffects& effects);
   void AnswerSealWhenQuiet(ShardEffects& effects);
   absl::Status CheckInstall(const InstallGeneration& event) const;
   void UndoBeyond(Round resume, ShardEffects& effects);
   void SendMissed(const AttachWorker& event, ShardEffects& effects) const;
+  void SendGiven(Worker& worker, uint32_t connection, ShardEffects& effects) const;
   Destinations AttachedTo(Slot slot) const;
   void RecordTimes(absl::Time now);
   bool grouped() const { return next_ > Round(0) && groups_.size() > 1; }
@@ -421,6 +474,8 @@ class ShardCore {
   Completion newest_;  // of version next_ - 1
   Completion before_;  // of version next_ - 2, while tentative_
   bool tentative_ = false;
+  bool decided_ = false;    // the coordinator decides each round but the first
+  bool undecided_ = false;  // it has not decided the one in progress
 
   std::vector<Worker> workers_;  // members, ascending by rank
   std::vector<Group> groups_;    // by rank / 8
@@ -435,6 +490,7 @@ class ShardCore {
   RoundTimes last_round_;
   uint64_t duplicates_ = 0;
   uint64_t stale_ = 0;
+  uint64_t late_ = 0;
 };
 
 }  // namespace lockstep::core

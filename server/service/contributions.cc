@@ -20,6 +20,13 @@ void Contributions::Keep(Slot slot, Rank rank, wire::Frame& frame) {
   kept_[size_t{slot.value()} * ranks_ + rank.value()] = std::move(frame.payload);
 }
 
+void Contributions::Drop(Rank rank) {
+  for (size_t at = rank.value(); at < kept_.size(); at += ranks_) {
+    for (const grpc::Slice& slice : kept_[at]) kept_bytes_ -= slice.size();
+    kept_[at].clear();
+  }
+}
+
 std::vector<KeptPayload> Contributions::Take(Slot slot, absl::Span<const core::Weighted> contributors) {
   std::vector<KeptPayload> taken;
   for (const core::Weighted& contributor : contributors) {

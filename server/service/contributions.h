@@ -30,6 +30,8 @@ class Contributions {
   void Reset(uint32_t blocks, uint32_t ranks, uint32_t groups);
 
   void Keep(Slot slot, Rank rank, wire::Frame& frame);
+  // What is kept of that rank, of any slot.
+  void Drop(Rank rank);
   // Those of `contributors` that have a payload, in their order; they are not kept any more.
   std::vector<KeptPayload> Take(Slot slot, absl::Span<const core::Weighted> contributors);
 

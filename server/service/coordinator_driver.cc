@@ -1,6 +1,7 @@
 #include "server/service/coordinator_driver.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <variant>
 
@@ -9,6 +10,7 @@
 #include "common/convert.h"
 #include "common/wire/status.h"
 #include "server/service/not_finite.h"
+#include "server/service/round_policy_config.h"
 #include "spdlog/spdlog.h"
 
 namespace lockstep::service {
@@ -160,7 +162,7 @@ void CoordinatorDriver::JoinLocked(const std::shared_ptr<WorkStream>& stream, co
 }
 
 void CoordinatorDriver::DefineLocked(const std::shared_ptr<WorkStream>& stream, const v1::Define& define, Plan& plan) {
-  absl::StatusOr<ModelSpec> model = FromProto(define.model());
+  absl::StatusOr<ModelSpec> model = lockstep::FromProto(define.model());
   if (model.ok()) return StepLocked(core::WorkerDefines{stream->incarnation_, *std::move(model)}, plan);
   plan.actions.push_back([stream, status = model.status()] { stream->Close(wire::ToGrpc(status)); });
 }
@@ -176,7 +178,7 @@ void CoordinatorDriver::PlanLocked(const core::WelcomeWorker& effect, Plan& plan
   v1::Welcome* welcome = command.mutable_welcome();
   welcome->set_run_id(core_.options().run_id);
   welcome->set_rank(effect.rank.value());
-  welcome->set_workers(core_.options().workers);
+  welcome->set_workers(core_.options().ranks());
   welcome->set_shards(core_.options().shards);
   welcome->set_lease_milliseconds(absl::ToInt64Milliseconds(core_.options().lease));
   const auto at = workers_.find(effect.incarnation);
@@ -212,6 +214,9 @@ uint64_t CoordinatorDriver::CheckpointRoundsLocked() const {
 }
 
 uint64_t CoordinatorDriver::CreditBytesLocked() const {
+  // Nothing comes back before a contribution is whole, and the decision made: less would wait for itself.
+  constexpr uint64_t kWhole = uint64_t{1} << 40;
+  if (core_.options().policy.decides()) return kWhole;
   constexpr uint64_t kBlocksUnderWay = 2;
   return settings_.credit_bytes > 0 ? settings_.credit_bytes : kBlocksUnderWay * BlockElementsLocked() * sizeof(float);
 }
@@ -341,6 +346,20 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
                                     .generation = Generation(message.installed().generation()),
                                     .error = message.installed().error()},
                plan);
+  } else if (message.has_whole()) {
+    StepLocked(core::ContributionWhole{.shard = stream.shard_,
+                                       .incarnation = stream.incarnation_,
+                                       .generation = Generation(message.whole().generation()),
+                                       .round = Round(message.whole().round()),
+                                       .rank = Rank(message.whole().rank())},
+               plan);
+  } else if (message.has_waiting()) {
+    StepLocked(core::RankWaits{.shard = stream.shard_,
+                               .incarnation = stream.incarnation_,
+                               .generation = Generation(message.waiting().generation()),
+                               .rank = Rank(message.waiting().rank()),
+                               .given = Version(message.waiting().given())},
+               plan);
   } else if (message.has_report() && shards_[stream.shard_.value()].get() == &stream) {
     reports_[stream.shard_.value()] = {message.report(), MonotonicNow()};
     for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
@@ -399,13 +418,38 @@ void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) 
   *run->mutable_optimizer() = settings_.optimizer;
   run->set_shards(core_.options().shards);
   run->set_block_elements(BlockElementsLocked());
-  run->set_workers(core_.options().workers);
+  run->set_workers(core_.options().ranks());
   run->set_checkpoint_rounds(CheckpointRoundsLocked());
   run->set_connections(settings_.connections);
   run->set_credit_bytes(CreditBytesLocked());
   const bool allow = core_.options().nan_policy == core::NanPolicy::kAllow;
   install->set_nan_policy(allow ? v1::NAN_ALLOW : v1::NAN_REFUSE);
   ToProto(effect.excluded, install->mutable_excluded());
+  *run->mutable_policy() = ToProto(core_.options().policy);
+  SendToShardLocked(effect.shard, std::move(command), plan);
+}
+
+void CoordinatorDriver::PlanLocked(const core::DecideRound& effect, Plan& plan) {
+  if (effect.shard == ShardIndex(0)) {
+    for (Rank rank : core_.MemberRanks()) {
+      const auto& took_part = effect.participants;
+      if (!std::binary_search(took_part.begin(), took_part.end(), rank)) rounds_.AddMissed(rank.value());
+    }
+  }
+  v1::ShardCommand command;
+  v1::Close* close = command.mutable_close();
+  close->set_generation(effect.generation.value());
+  close->set_round(effect.round.value());
+  ToProto(effect.participants, close->mutable_participants());
+  SendToShardLocked(effect.shard, std::move(command), plan);
+}
+
+void CoordinatorDriver::PlanLocked(const core::GiveVersion& effect, Plan& plan) {
+  v1::ShardCommand command;
+  v1::Give* give = command.mutable_give();
+  give->set_generation(effect.generation.value());
+  give->set_rank(effect.rank.value());
+  give->set_version(effect.version.value());
   SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
@@ -479,6 +523,7 @@ v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
   if (core_.model()) *status.mutable_model() = ToProto(*core_.model());
   status.set_block_elements(BlockElementsLocked());
   *status.mutable_optimizer() = settings_.optimizer;
+  *status.mutable_policy() = ToProto(core_.options().policy);
   status.set_coordinator(core_.shards()[0].address);
   status.set_uptime_seconds(absl::ToDoubleSeconds(now - started_));
   return status;

@@ -62,9 +62,10 @@ class ServeStream : public wire::ServerStream<v1::ShardMessage, v1::ShardCommand
 // What the run is told at its start, beside its members.
 struct RunSettings {
   v1::OptimizerConfig optimizer;
-  uint64_t block_elements = 0;     // 0: chosen for the model
-  uint32_t connections = 2;        // per worker and shard
-  bool checksums = false;          // payloads of the data path carry checksums
+  uint64_t block_elements = 0;  // 0: chosen for the model
+  uint32_t connections = 2;     // per worker and shard
+  bool checksums = false;       // payloads of the data path carry checksums
+  // 0: two blocks, or, if the policy decides about rounds, all: nothing comes back before the round is closed.
   uint64_t credit_bytes = 0;       // per connection, see Announce in proto/coordinator.proto; 0: two blocks
   bool stay_when_done = false;     // shards keep their streams when the run is done, and answer questions about it
   uint64_t checkpoint_rounds = 0;  // rounds from one checkpoint to the next; 0: chosen for the model
@@ -119,6 +120,8 @@ class CoordinatorDriver {
   void PlanLocked(const core::RefuseShard& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::SendSeal& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::SendInstall& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::DecideRound& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::GiveVersion& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::EndRun& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::Note& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Plan& plan)

@@ -108,6 +108,10 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
     driver_->Seal(command.seal());
   } else if (command.has_install()) {
     driver_->Install(command.install());
+  } else if (command.has_close()) {
+    driver_->Close(command.close());
+  } else if (command.has_give()) {
+    driver_->Give(command.give());
   } else if (command.has_finish()) {
     MutexLock lock(&mutex_);
     end_.finished = true;

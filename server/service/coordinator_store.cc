@@ -28,8 +28,11 @@ v1::CoordinatorState ToState(const SavedRun& run) {
     saved->set_defined(place.defined);
     saved->set_left(place.left);
     saved->set_replacements(place.replacements);
+    saved->set_expected(place.expected);
+    saved->set_vacant(place.vacant);
   }
   for (Incarnation incarnation : memory.fenced) state.add_fenced(incarnation.value());
+  for (Incarnation incarnation : memory.departed) state.add_departed(incarnation.value());
   if (memory.model) *state.mutable_model() = ToProto(*memory.model);
   state.set_done(memory.done);
   for (const core::Exclusion& exclusion : memory.excluded) {
@@ -58,9 +61,12 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
                              .name = place.name(),
                              .defined = place.defined(),
                              .left = place.left(),
-                             .replacements = place.replacements()});
+                             .replacements = place.replacements(),
+                             .expected = place.expected(),
+                             .vacant = place.vacant()});
   }
   for (uint64_t incarnation : state.fenced()) memory.fenced.push_back(Incarnation(incarnation));
+  for (uint64_t incarnation : state.departed()) memory.departed.push_back(Incarnation(incarnation));
   if (state.has_model()) {
     absl::StatusOr<ModelSpec> model = FromProto(state.model());
     if (!model.ok()) return model.status();

@@ -108,13 +108,6 @@ class Describer {
     return longest;
   }
 
-  // False if nobody else took part, and if the members changed since the version before: the round then waited for
-  // that.
-  bool BlamesTheLast(const v1::RoundRecord& record) const {
-    const v1::RoundRecord* before = rounds_.Find(record.version() - 1);
-    return record.participants_size() > 1 && (before == nullptr || before->generation() == record.generation());
-  }
-
   void DescribeWorker(uint32_t rank) {
     const Seat& seat = core_.seats()[rank];
     v1::WorkerStatus* worker = status_.add_workers();
@@ -127,11 +120,11 @@ class Describer {
       worker->set_heartbeat_age_seconds(absl::ToDoubleSeconds(now_ - seat.heard));
     }
     worker->set_replacements(seat.replacements);
-    for (const v1::RoundRecord& record : rounds_.records()) {
-      if (record.last_rank() != rank || !BlamesTheLast(record)) continue;
-      worker->set_last_count(worker->last_count() + 1);
-      worker->set_last_by_seconds(worker->last_by_seconds() + record.last_by_seconds());
-    }
+    const Lateness lateness = rounds_.LatenessOf(rank);
+    worker->set_last_count(lateness.last);
+    worker->set_last_by_seconds(absl::ToDoubleSeconds(lateness.last_by));
+    worker->set_last_by_most_seconds(absl::ToDoubleSeconds(lateness.last_by_most));
+    worker->set_missed(lateness.missed);
     AddMissing(rank, worker->mutable_missing());
   }
 
@@ -335,7 +328,31 @@ class Describer {
 
 absl::Duration SilentAfter(absl::Duration lease) { return lease * 2 / 5; }
 
+bool RoundHistory::BlamesTheLast(const v1::RoundRecord& record, const v1::RoundRecord* before) {
+  const bool follows = before != nullptr && before->version() + 1 == record.version();
+  return record.participants_size() > 1 && (!follows || before->generation() == record.generation());
+}
+
+void RoundHistory::Blame(const v1::RoundRecord& record, Lateness& lateness) {
+  const absl::Duration by = absl::Seconds(record.last_by_seconds());
+  ++lateness.last;
+  lateness.last_by += by;
+  lateness.last_by_most = std::max(lateness.last_by_most, by);
+}
+
+Lateness RoundHistory::LatenessOf(uint32_t rank) const {
+  const auto at = settled_.find(rank);
+  Lateness lateness = at == settled_.end() ? Lateness() : at->second;
+  const v1::RoundRecord* before = dropped_ ? &*dropped_ : nullptr;
+  for (const v1::RoundRecord& record : records_) {
+    if (record.last_rank() == rank && BlamesTheLast(record, before)) Blame(record, lateness);
+    before = &record;
+  }
+  return lateness;
+}
+
 void RoundHistory::Add(const v1::RoundRecord& record) {
+  if (dropped_ && record.version() <= dropped_->version()) return;  // settled
   auto at = std::lower_bound(records_.begin(), records_.end(), record.version(),
                              [](const v1::RoundRecord& r, uint64_t version) { return r.version() < version; });
   if (at == records_.end() || at->version() != record.version()) {
@@ -344,7 +361,11 @@ void RoundHistory::Add(const v1::RoundRecord& record) {
              (record.generation() == at->generation() && record.seconds() > at->seconds())) {
     *at = record;
   }
-  if (records_.size() > kMostRecords) records_.pop_front();
+  if (records_.size() <= kMostRecords) return;
+  const v1::RoundRecord& oldest = records_.front();
+  if (BlamesTheLast(oldest, dropped_ ? &*dropped_ : nullptr)) Blame(oldest, settled_[oldest.last_rank()]);
+  dropped_ = std::move(records_.front());
+  records_.pop_front();
 }
 
 const v1::RoundRecord* RoundHistory::Find(uint64_t version) const {

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/convert.h"
 #include "common/wire/status.h"
+#include "server/service/round_policy_config.h"
 #include "server/service/shard_report.h"
 #include "spdlog/spdlog.h"
 
@@ -183,18 +184,41 @@ void ShardDriver::Install(const v1::Install& install) {
   {
     MutexLock lock(&mutex_);
     if (status.ok()) status = CheckMembers(install, *model_);
+    const absl::StatusOr<core::RoundPolicy> policy = FromProto(install.run().policy());
+    if (status.ok()) status = policy.status();
     if (!status.ok()) {
       planner_.Plan({core::AnswerInstalled{Generation(install.generation()), std::move(status)}}, {}, work);
     } else {
       core::InstallGeneration event{.generation = Generation(install.generation()),
                                     .to = Incarnation(install.incarnation()),
                                     .resume = Round(install.resume_round()),
-                                    .members = FromProto(install.members()),
+                                    .members = lockstep::FromProto(install.members()),
                                     .blocks = model_->store.blocks(),
-                                    .excluded = RanksFromProto(install.excluded())};
+                                    .decided = policy->decides()};
+      event.excluded = RanksFromProto(install.excluded());
       planner_.CheckFinite(install.nan_policy() != v1::NAN_ALLOW);
       StepLocked(event, {}, work);
     }
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::Close(const v1::Close& close) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    StepLocked(
+        core::CloseRound{Generation(close.generation()), Round(close.round()), RanksFromProto(close.participants())},
+        {}, work);
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::Give(const v1::Give& give) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    StepLocked(core::ServeRank{Generation(give.generation()), Rank(give.rank()), Version(give.version())}, {}, work);
   }
   performer_.Perform(std::move(work));
 }

@@ -87,6 +87,9 @@ class ShardDriver : public ExchangeStream::Owner,
   void Welcome(const std::string& run_id);
   void Seal(const v1::Seal& seal);
   void Install(const v1::Install& install);
+  // What the coordinator has decided about rounds.
+  void Close(const v1::Close& close);
+  void Give(const v1::Give& give);
   // A summary for the coordinator; takes the rounds completed since the last call.
   v1::ShardReport Report();
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "common/convert.h"
 #include "server/service/optimizer_config.h"
+#include "server/service/round_policy_config.h"
 
 namespace lockstep::service {
 

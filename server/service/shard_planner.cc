@@ -64,6 +64,28 @@ void ShardPlanner::PlanEffect(const core::DropContributions&, Context&) {
   if (model_ != nullptr) contributions_.Reset(model_->store.blocks(), model_->ranks, model_->groups());
 }
 
+void ShardPlanner::PlanEffect(const core::DropRanks& effect, Context&) {
+  for (Rank rank : effect.ranks) contributions_.Drop(rank);
+}
+
+void ShardPlanner::PlanEffect(const core::ReportWhole& effect, Context& context) {
+  AnswerCoordinator report;
+  v1::Whole* whole = report.message.mutable_whole();
+  whole->set_generation(effect.generation.value());
+  whole->set_round(effect.round.value());
+  whole->set_rank(effect.rank.value());
+  context.work.push_back(std::move(report));
+}
+
+void ShardPlanner::PlanEffect(const core::ReportWaiting& effect, Context& context) {
+  AnswerCoordinator report;
+  v1::Waiting* waiting = report.message.mutable_waiting();
+  waiting->set_generation(effect.generation.value());
+  waiting->set_rank(effect.rank.value());
+  waiting->set_given(effect.given.value());
+  context.work.push_back(std::move(report));
+}
+
 // ---- Durability ----
 
 // What the journal keeps of a round's blocks: the least from which the version can be made again.

@@ -77,6 +77,9 @@ class ShardPlanner {
   void PlanEffect(const core::CommitVersion& effect, Context& context);
   void PlanEffect(const core::UndoBlocks& effect, Context& context);
   void PlanEffect(const core::DropContributions& effect, Context& context);
+  void PlanEffect(const core::DropRanks& effect, Context& context);
+  void PlanEffect(const core::ReportWhole& effect, Context& context);
+  void PlanEffect(const core::ReportWaiting& effect, Context& context);
   void PlanEffect(const core::AnswerSealed& effect, Context& context);
   void PlanEffect(const core::AnswerInstalled& effect, Context& context);
   // The last block of a round says that the round is complete: one message less on the path of every round.

@@ -18,6 +18,7 @@ v1::ShardReport DescribeRound(const core::ShardCore& core, absl::Time now) {
   if (core.serving()) report.set_waiting_seconds(absl::ToDoubleSeconds(now - core.waiting_since()));
   report.set_duplicates(core.duplicates());
   report.set_stale(core.stale());
+  report.set_late(core.late());
   return report;
 }
 

@@ -58,6 +58,10 @@ void BlockStore::DropContributions() {
   group_sums_.clear();
 }
 
+void BlockStore::Drop(Rank rank) {
+  std::erase_if(kept_, [rank](const auto& kept) { return kept.first.second == rank; });
+}
+
 BlockStore::Inputs BlockStore::TakePayloads(Slot slot, const std::vector<core::Weighted>& contributors) {
   Inputs inputs;
   for (const core::Weighted& who : contributors) {

@@ -36,6 +36,8 @@ class BlockStore {
 
   void Keep(Rank rank, Slot slot, Values payload);
   void DropContributions();
+  // What is kept of that rank.
+  void Drop(Rank rank);
 
   // Starts a group's sum: takes the group's payloads.
   Inputs TakePayloads(Slot slot, const std::vector<core::Weighted>& contributors);

@@ -15,6 +15,7 @@ void Chaos::Start() {
   StrikeLater(faults.break_data, &Chaos::BreakDataStream);
   StrikeLater(faults.pause_shard, &Chaos::PauseShard);
   StrikeLater(faults.stranger, &Chaos::StartStranger);
+  StrikeLater(faults.newcomer, &Chaos::StartNewcomer);
   StrikeLater(faults.wrong_model, &Chaos::StartWrongModel);
   StrikeLater(faults.lose_shard, &Chaos::LoseShard);
   StrikeLater(faults.crash_shard, &Chaos::CrashShard);
@@ -89,6 +90,12 @@ void Chaos::PauseShard() {
 }
 
 void Chaos::StartStranger() { cluster_.StartWorker(cluster_.NewName(), WorkerKind::kStranger); }
+
+void Chaos::StartNewcomer() {
+  if (cluster_.coordinator().durable().generation == Generation(0)) return;
+  world_.Count(Occurrence::kNewcomer);
+  cluster_.StartWorker(cluster_.NewName(), WorkerKind::kTrains);
+}
 
 // The first definition counts, so that a wrong one is only wrong once there is a right one.
 void Chaos::StartWrongModel() {

@@ -26,6 +26,7 @@ class Chaos {
   void PauseShard();
   void StartStranger();
   void StartWrongModel();
+  void StartNewcomer();
   void LoseShard();
   void CrashShard();
   void CrashCoordinator();
@@ -38,7 +39,7 @@ class Chaos {
   void BreakLink(LinkKind kind, Occurrence occurrence);
   // Null: none runs.
   WorkerProcess* AnyWorker();
-  Rank AnyRank() { return Rank(static_cast<uint32_t>(world_.random().Below(world_.plan().workers))); }
+  Rank AnyRank() { return Rank(static_cast<uint32_t>(world_.random().Below(world_.plan().ranks()))); }
 
   World& world_;
   Cluster& cluster_;

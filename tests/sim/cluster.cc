@@ -159,7 +159,7 @@ void Cluster::SuperviseLater() {
 // Whether somebody is alive who holds the rank, or nobody needs to.
 bool Cluster::Covered(const core::Seat& seat) const {
   if (seat.state == core::SeatState::kLeft) return true;
-  if (seat.state == core::SeatState::kAbsent) return false;
+  if (seat.state == core::SeatState::kAbsent) return !seat.expected;
   return std::any_of(directory_.workers.begin(), directory_.workers.end(),
                      [&](const auto& worker) { return worker->alive() && worker->incarnation() == seat.incarnation; });
 }
@@ -185,6 +185,10 @@ void Cluster::Supervise() {
     if (Covered(seat)) continue;
     if (candidates > 0) {
       --candidates;
+      continue;
+    }
+    if (world_.now() < world_.plan().faults_end && world_.random().Chance(world_.plan().faults.forsake)) {
+      world_.Count(Occurrence::kForsaken);
       continue;
     }
     const bool other = seat.name.empty() || world_.random().Chance(world_.plan().faults.other_name);
@@ -219,14 +223,15 @@ void Cluster::Check() {
 }
 
 void Cluster::CheckDisks() {
-  const Version last = world_.plan().last_version();
+  if (!world_.newest_held()) return;
+  const Version last = *world_.newest_held();
   for (uint32_t s = 0; s < directory_.shards.size(); ++s) {
     if (directory_.shards[s] != nullptr && directory_.shards[s]->alive())
       directory_.journals[s]->Crash(DrawCrashKind());
     const ShardProcess back(world_, directory_, ShardIndex(s), Incarnation());
-    world_.Expect(back.core().next_round() == last.next(),
+    world_.Expect(back.core().next_round() >= last.next(),
                   absl::StrCat("shard ", s, " has lost the last version (G5)"));
-    if (!world_.violation()) back.CheckBits(last);
+    if (!world_.violation()) back.CheckBits(back.core().next_round().previous());
   }
 }
 
@@ -244,6 +249,29 @@ void Cluster::CheckSilence() {
   for (const ShardProcess* shard : directory_.shards) {
     if (shard != nullptr && shard->alive()) CheckMissing(*shard);
   }
+  for (const auto& worker : directory_.workers) CheckServed(*worker);
+}
+
+// A worker that waits is given a version soon after every shard has one for it, if nothing keeps them from talking.
+void Cluster::CheckServed(const WorkerProcess& worker) {
+  const client::SessionCore* session = worker.session();
+  const auto serves = [&](const ShardProcess* shard) {
+    return shard != nullptr && shard->running() && shard->core().serving() && !shard->core().journaling() &&
+           shard->core().generation() == session->generation() && shard->core().next_round() > session->next();
+  };
+  const bool waits = session != nullptr && worker.running() && worker.waits() && worker.connected() &&
+                     !directory_.fenced.contains(worker.incarnation()) && coordinator().running() &&
+                     directory_.coordinator_disk->busy_since() == absl::InfiniteFuture();
+  if (!waits || !std::all_of(directory_.shards.begin(), directory_.shards.end(), serves)) {
+    unserved_since_.erase(worker.incarnation());
+    return;
+  }
+  const Plan& plan = world_.plan();
+  const absl::Time since = unserved_since_.try_emplace(worker.incarnation(), world_.now()).first->second;
+  const absl::Duration patience = absl::Seconds(4) + 60 * plan.delay + plan.longest_stall() + 20 * plan.disk;
+  world_.Expect(world_.now() - since <= patience,
+                absl::StrCat("worker '", worker.name(), "' waits for round ", session->next().value(),
+                             ", which is over, and nobody tells it (G6)"));
 }
 
 // A worker that has been silent for longer than its lease, and the time that the last of its messages may have been
@@ -269,6 +297,7 @@ void Cluster::CheckMissing(const ShardProcess& shard) {
   world_.Expect(!shard.core().journaling() || shard.core().journaling_since() <= disk,
                 "a shard waits for its disk for longer than it says (G6)");
   if (!shard.core().serving() || shard.computing() || shard.core().journaling()) return;
+  if (shard.core().undecided()) return;  // perhaps all who are needed are there; see CheckServed
   const std::vector<core::Missing> missing = shard.core().MissingBlocks();
   const bool named = std::any_of(missing.begin(), missing.end(), [](const core::Missing& m) { return m.blocks > 0; });
   world_.Expect(named, absl::StrCat("shard ", shard.index().value(), " waits, but for nobody (G6)"));

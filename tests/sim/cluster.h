@@ -4,6 +4,7 @@
 #define LOCKSTEP_TESTS_SIM_CLUSTER_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -64,6 +65,7 @@ class Cluster {
   void CheckSilence();
   void CheckSeat(const core::Seat& seat);
   void CheckMissing(const ShardProcess& shard);
+  void CheckServed(const WorkerProcess& worker);
   void BreakLinks(const Process& process);
 
   World& world_;
@@ -71,6 +73,7 @@ class Cluster {
   std::vector<std::unique_ptr<CoordinatorProcess>> coordinators_;  // all lives; the first is nobody
   std::vector<std::unique_ptr<ShardProcess>> shards_;              // restarted ones too
   uint32_t names_ = 0;
+  std::map<Incarnation, absl::Time> unserved_since_;  // workers that wait for what every shard has
 };
 
 }  // namespace lockstep::sim

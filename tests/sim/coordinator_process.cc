@@ -24,7 +24,11 @@ core::CoordinatorCore CoordinatorProcess::Recover() {
   const core::CoordinatorOptions options{.run_id = kRunId,
                                          .workers = world().plan().workers,
                                          .shards = world().plan().shards(),
-                                         .lease = world().plan().lease};
+                                         .lease = world().plan().lease,
+                                         .policy = world().plan().policy,
+                                         .min_workers = world().plan().min_workers,
+                                         .max_workers = world().plan().max_workers,
+                                         .replace_timeout = world().plan().replace_timeout};
   if (disk_.records().empty()) return {options, world().now()};
   core::CoordinatorMemory memory = disk_.records().back();
   if (disk_.safe() > 0) durable_ = disk_.records()[disk_.safe() - 1];
@@ -71,12 +75,30 @@ void CoordinatorProcess::Step(const Event& event) {
   CheckStep(state, generation);
   for (size_t r = 0; r < seats.size(); ++r) CountSeatChange(seats[r], core_.seats()[r]);
   Run(effects);
+  WakeLater();
+}
+
+// Deadlines of rounds do not wait for the next tick.
+void CoordinatorProcess::WakeLater() {
+  const absl::Time when = core_.wakes_at();
+  if (when == absl::InfiniteFuture() || when == wakes_at_) return;
+  wakes_at_ = when;
+  After(std::max(when - world().now(), absl::ZeroDuration()), [this] { Step(core::Tick{}); });
+}
+
+void CoordinatorProcess::OnShardSays(const core::RankWaits& event) {
+  const auto given = directory_.given.find({event.generation, event.rank});
+  if (given != directory_.given.end() && given->second > event.given) world().Count(Occurrence::kGivenAgain);
+  Step(event);
 }
 
 void CoordinatorProcess::CountSeatChange(const core::Seat& before, const core::Seat& after) {
   const bool same = before.incarnation == after.incarnation;
   const bool was_lost = before.state == core::SeatState::kLost;
   if (after.state == core::SeatState::kLost && !was_lost) world().Count(Occurrence::kLeaseExpired);
+  if (before.expected && !after.expected) world().Count(Occurrence::kGivenUp);
+  if (!before.expected && after.expected) world().Count(Occurrence::kGrown);
+  if (before.state == core::SeatState::kLeft && after.state != before.state) world().Count(Occurrence::kLeftSeatTaken);
   if (same && was_lost && after.state == core::SeatState::kActive) world().Count(Occurrence::kBackAfterLost);
   if (same || before.incarnation == Incarnation()) return;
   world().Count(after.name == before.name ? Occurrence::kReplacedByName : Occurrence::kReplacedByOther);
@@ -305,8 +327,12 @@ void CoordinatorProcess::Do(const core::SendSeal& effect) {
 }
 
 void CoordinatorProcess::Do(const core::SendInstall& effect) {
-  const core::InstallGeneration install{
-      .generation = effect.generation, .to = effect.to, .resume = effect.resume, .members = effect.members};
+  const core::InstallGeneration install{.generation = effect.generation,
+                                        .to = effect.to,
+                                        .resume = effect.resume,
+                                        .members = effect.members,
+                                        .blocks = 0,
+                                        .decided = effect.decided};
   CheckDurable(durable_.generation == effect.generation, "a generation");
   Link* link = ShardLink(effect.shard);
   auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
@@ -317,6 +343,36 @@ void CoordinatorProcess::Do(const core::SendInstall& effect) {
   std::vector<Incarnation> to;
   for (const Member& member : effect.members) to.push_back(member.incarnation);
   Do(core::AnnounceGeneration{effect.generation, effect.resume, effect.members, to});
+}
+
+void CoordinatorProcess::Do(const core::DecideRound& effect) {
+  if (effect.shard == ShardIndex(0)) {
+    world().Trace("coordinator closes round $0 of generation $1 with $2 ranks", effect.round, effect.generation,
+                  effect.participants.size());
+    CountDecision(effect);
+  }
+  for (Rank rank : effect.participants) directory_.given[{effect.generation, rank}] = effect.round;
+  Link* link = ShardLink(effect.shard);
+  auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+  const core::CloseRound close{effect.generation, effect.round, effect.participants};
+  link->Send(End::kClient, [shard, close] { shard->OnClose(close); });
+}
+
+void CoordinatorProcess::CountDecision(const core::DecideRound& effect) {
+  size_t members = 0;
+  for (const core::Seat& seat : core_.seats()) members += seat.state != core::SeatState::kLeft;
+  if (effect.participants.size() >= members) return world().Count(Occurrence::kFullRound);
+  const bool quorum = world().plan().policy.kind == core::RoundPolicy::Kind::kQuorum;
+  world().Count(quorum ? Occurrence::kQuorumRound : Occurrence::kDeadlineRound);
+}
+
+void CoordinatorProcess::Do(const core::GiveVersion& effect) {
+  if (effect.shard == ShardIndex(0)) world().Count(Occurrence::kVersionGiven);
+  directory_.given[{effect.generation, effect.rank}] = effect.version;
+  Link* link = ShardLink(effect.shard);
+  auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+  const core::ServeRank serve{effect.generation, effect.rank, effect.version};
+  link->Send(End::kClient, [shard, serve] { shard->OnServe(serve); });
 }
 
 void CoordinatorProcess::Do(const core::EndRun& effect) {

@@ -42,6 +42,8 @@ class CoordinatorProcess : public Process {
   void OnShard(Link& link, const core::ShardArrives& event);
   void OnSealed(const core::ShardSealed& event);
   void OnInstalled(const core::ShardInstalled& event) { Step(event); }
+  void OnShardSays(const core::ContributionWhole& event) { Step(event); }
+  void OnShardSays(const core::RankWaits& event);
   // The operator's command.
   void Evict(Rank rank);
 
@@ -52,8 +54,9 @@ class CoordinatorProcess : public Process {
   void CountCrash();
 
  private:
-  using Event = std::variant<core::WorkerJoins, core::WorkerDefines, core::WorkerBeats, core::WorkerLeaves,
-                             core::ShardArrives, core::ShardSealed, core::ShardInstalled, core::Tick>;
+  using Event =
+      std::variant<core::WorkerJoins, core::WorkerDefines, core::WorkerBeats, core::WorkerLeaves, core::ShardArrives,
+                   core::ShardSealed, core::ShardInstalled, core::ContributionWhole, core::RankWaits, core::Tick>;
 
   void Step(const Event& event);
   void CountSeatChange(const core::Seat& before, const core::Seat& after);
@@ -71,6 +74,8 @@ class CoordinatorProcess : public Process {
   void Do(const core::RefuseShard& effect);
   void Do(const core::SendSeal& effect);
   void Do(const core::SendInstall& effect);
+  void Do(const core::DecideRound& effect);
+  void Do(const core::GiveVersion& effect);
   void Do(const core::EndRun& effect);
   void Do(const core::Note& effect);
 
@@ -83,6 +88,8 @@ class CoordinatorProcess : public Process {
   void CheckRollback(Round resume);
   void CheckDurable(bool holds, const char* what);
   void MaybeBreakShardLink(ShardIndex shard);
+  void CountDecision(const core::DecideRound& effect);
+  void WakeLater();
   void TickLater();
 
   Directory& directory_;
@@ -99,6 +106,7 @@ class CoordinatorProcess : public Process {
   std::set<Incarnation> left_;
   std::set<std::pair<Generation, Incarnation>> announced_;
   Generation newest_announced_;
+  absl::Time wakes_at_ = absl::InfiniteFuture();  // the newest that was planned
 };
 
 }  // namespace lockstep::sim

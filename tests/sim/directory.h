@@ -41,8 +41,9 @@ class Directory {
   std::unique_ptr<Disk<core::CoordinatorMemory>> coordinator_disk;
 
   // ---- What checks must know of all lives of the coordinator ----
-  std::set<Incarnation> fenced;                // workers that were told so
-  std::map<Generation, uint64_t> generations;  // that shards were told to seal for, and by which life
+  std::map<std::pair<Generation, Rank>, Version> given;  // newest version, by a decision or as a gift
+  std::set<Incarnation> fenced;                          // workers that were told so
+  std::map<Generation, uint64_t> generations;            // that shards were told to seal for, and by which life
 
   Link& Open(World& world, LinkKind kind, bool reopened, Process& client, Process& server);
   // Nothing that runs at place `from` reaches place `to` before `until`.

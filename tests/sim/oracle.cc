@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "tests/sim/payload.h"
 
 namespace lockstep::sim {
@@ -15,23 +16,24 @@ void Add(std::optional<std::vector<float>>& sum, const std::vector<float>& value
   for (size_t i = 0; i < values.size(); ++i) (*sum)[i] += values[i];
 }
 
-// The weighted mean of all ranks' blocks: groups of eight in rank order, then the groups in order. Absent: no weight at
+// The weighted mean of the ranks' blocks: groups of eight in rank order, then the groups in order. Absent: no weight at
 // all, the round changes nothing.
-std::optional<std::vector<float>> MeanGradient(const Plan& plan, Round round, ShardIndex shard, Slot slot,
-                                               const std::vector<float>& parameters) {
+std::optional<std::vector<float>> MeanGradient(const Plan& plan, const std::vector<Rank>& ranks, Round round,
+                                               ShardIndex shard, Slot slot, const std::vector<float>& parameters) {
   std::optional<std::vector<float>> sum;
+  std::optional<std::vector<float>> group;
   float total = 0;
-  for (uint32_t first = 0; first < plan.workers; first += 8) {
-    std::optional<std::vector<float>> group;
-    for (uint32_t r = first; r < first + 8 && r < plan.workers; ++r) {
-      const float weight = WeightOf(plan, Rank(r), round);
-      if (weight == 0) continue;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (const float weight = WeightOf(plan, ranks[i], round); weight > 0) {
       total += weight;
-      std::vector<float> block = BlockOf(plan, Rank(r), round, shard, slot, parameters);
+      std::vector<float> block = BlockOf(plan, ranks[i], round, shard, slot, parameters);
       for (float& value : block) value *= weight;
       Add(group, block);
     }
-    if (group) Add(sum, *group);
+    const bool last_of_group = i + 1 == ranks.size() || ranks[i + 1].value() / 8 != ranks[i].value() / 8;
+    if (!last_of_group || !group) continue;
+    Add(sum, *group);
+    group.reset();
   }
   if (!sum) return std::nullopt;
   for (float& value : *sum) value /= total;
@@ -40,25 +42,63 @@ std::optional<std::vector<float>> MeanGradient(const Plan& plan, Round round, Sh
 
 }  // namespace
 
-Oracle::Oracle(const Plan& plan) : first_{Rank(0)} {
-  for (uint32_t r = 0; r < plan.workers; ++r) all_.push_back(Rank(r));
-  versions_.resize(plan.rounds + 1, Model(plan.shards()));
-  for (uint32_t s = 0; s < plan.shards(); ++s) {
-    for (uint32_t b = 0; b < plan.elements[s].size(); ++b) {
-      std::vector<float> parameters = BlockOf(plan, Rank(0), Round(0), ShardIndex(s), Slot(b), {});
-      std::vector<float> velocity(parameters.size(), 0.0f);
-      versions_[0][s].push_back(parameters);
-      for (uint64_t round = 1; round <= plan.rounds; ++round) {
-        const std::optional<std::vector<float>> gradient =
-            MeanGradient(plan, Round(round), ShardIndex(s), Slot(b), parameters);
-        for (size_t i = 0; gradient && i < parameters.size(); ++i) {
-          velocity[i] = kMomentum * velocity[i] + (*gradient)[i];
-          parameters[i] -= kLearningRate * velocity[i];
-        }
-        versions_[round][s].push_back(parameters);
+std::optional<std::string> Oracle::Make(Generation generation, Version version, const std::vector<Rank>& participants,
+                                        const std::optional<Version>& newest_held) {
+  const auto [at, is_new] = sets_.try_emplace({generation, version}, participants);
+  if (!is_new && at->second != participants) {
+    return absl::StrCat("shards make version ", version.value(), " of different sets of ranks (G2)");
+  }
+  const uint64_t index = version.value();
+  if (index < versions_.size() && versions_[index].participants == participants) return std::nullopt;
+  if (index > versions_.size()) return absl::StrCat("version ", index, " is made before the one before it (G1)");
+  if (index < versions_.size()) {
+    if (newest_held && version <= *newest_held) {
+      return absl::StrCat("version ", index, " was held, and is made again of other ranks (G1, G2)");
+    }
+    versions_.resize(index);
+    ++remade_;
+  }
+  versions_.push_back(MakeFrom(index == 0 ? nullptr : &versions_[index - 1], version, participants));
+  return std::nullopt;
+}
+
+Oracle::Made Oracle::MakeFrom(const Made* before, Version version, const std::vector<Rank>& participants) const {
+  Made made{.participants = participants, .parameters = {}, .velocity = {}};
+  if (before != nullptr) {
+    made.parameters = before->parameters;
+    made.velocity = before->velocity;
+  } else {
+    made.parameters.resize(plan_.shards());
+    made.velocity.resize(plan_.shards());
+  }
+  for (uint32_t s = 0; s < plan_.shards(); ++s) {
+    for (uint32_t b = 0; b < plan_.elements[s].size(); ++b) {
+      if (before == nullptr) {
+        made.parameters[s].push_back(BlockOf(plan_, Rank(0), version, ShardIndex(s), Slot(b), {}));
+        made.velocity[s].emplace_back(plan_.elements[s][b], 0.0f);
+        continue;
+      }
+      std::vector<float>& parameters = made.parameters[s][b];
+      std::vector<float>& velocity = made.velocity[s][b];
+      const std::optional<std::vector<float>> gradient =
+          MeanGradient(plan_, participants, version, ShardIndex(s), Slot(b), parameters);
+      for (size_t i = 0; gradient && i < parameters.size(); ++i) {
+        velocity[i] = kMomentum * velocity[i] + (*gradient)[i];
+        parameters[i] -= kLearningRate * velocity[i];
       }
     }
   }
+  return made;
+}
+
+const std::vector<float>& Oracle::Parameters(Version version, ShardIndex shard, Slot slot) const {
+  static const std::vector<float> none;
+  return version.value() < versions_.size() ? versions_[version.value()].parameters[shard.value()][slot.value()] : none;
+}
+
+const std::vector<Rank>& Oracle::Participants(Version version) const {
+  static const std::vector<Rank> none;
+  return version.value() < versions_.size() ? versions_[version.value()].participants : none;
 }
 
 }  // namespace lockstep::sim

@@ -39,10 +39,32 @@ void DrawPace(Random& random, Plan& plan) {
   plan.deadline = plan.faults_end + absl::Minutes(5);
 }
 
+core::RoundPolicy DrawPolicy(Random& random, const Plan& plan) {
+  core::RoundPolicy policy;
+  if (random.Chance(500)) return policy;
+  policy.kind = random.Chance(600) ? core::RoundPolicy::Kind::kQuorum : core::RoundPolicy::Kind::kDeadline;
+  policy.contributors = static_cast<uint32_t>(random.Between(1, plan.workers));
+  if (policy.kind == core::RoundPolicy::Kind::kDeadline)
+    policy.deadline = random.Skewed(absl::Milliseconds(1), absl::Seconds(2));
+  return policy;
+}
+
+void DrawElastic(Random& random, Plan& plan) {
+  plan.elastic = random.Chance(300);
+  if (!plan.elastic) return;
+  plan.min_workers = static_cast<uint32_t>(random.Between(1, plan.workers));
+  plan.max_workers = static_cast<uint32_t>(plan.workers + random.Between(0, 3));
+  plan.replace_timeout = random.Skewed(absl::Milliseconds(100), absl::Seconds(5));
+  plan.faults.newcomer = DrawInterval(random, absl::Milliseconds(150), absl::Seconds(4), 700);
+  plan.faults.leave_early = DrawChance(random, 150);
+  plan.faults.forsake = DrawChance(random, 950);
+}
+
 FaultPlan DrawFaults(Random& random, const Plan& plan) {
   const absl::Duration often = absl::Milliseconds(150);
   const absl::Duration seldom = absl::Seconds(6);
   FaultPlan faults;
+  faults.newcomer = absl::InfiniteDuration();
   faults.crash = DrawInterval(random, often, seldom);
   faults.pause = DrawInterval(random, often, seldom);
   faults.evict = DrawInterval(random, often, 2 * seldom, 250);
@@ -83,6 +105,8 @@ Plan DrawPlan(uint64_t seed) {
   DrawCluster(random, plan);
   DrawPace(random, plan);
   plan.faults = DrawFaults(random, plan);
+  plan.policy = DrawPolicy(random, plan);
+  DrawElastic(random, plan);
   return plan;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/model.h"
+#include "server/core/round_policy.h"
 
 namespace lockstep::sim {
 
@@ -55,6 +56,7 @@ struct FaultPlan {
   absl::Duration break_data;    // a stream between worker and shard
   absl::Duration pause_shard;
   absl::Duration stranger;     // a worker of another run joins
+  absl::Duration newcomer;     // of an elastic run: a worker comes on top
   absl::Duration wrong_model;  // a worker with another model joins
   absl::Duration lose_shard;   // once: a shard restarts without its disk
   absl::Duration crash_shard;  // one that does not host the coordinator
@@ -72,6 +74,8 @@ struct FaultPlan {
   uint32_t delay_spike = 0;            // a message is held up
   uint32_t other_name = 0;             // a replacement comes under a new name
   uint32_t replace_paused = 0;         // a paused worker is replaced
+  uint32_t leave_early = 0;            // of an elastic run: a worker leaves before the last version
+  uint32_t forsake = 0;                // of an elastic run: the supervisor does not replace a worker
   uint32_t slow_disk = 0;              // a write takes seconds
   uint32_t crash_in_write = 0;         // a shard, or the coordinator's, dies while it writes or soon after
   uint32_t crash_at_end = 0;           // the coordinator dies while it tells that the run has ended
@@ -85,7 +89,13 @@ struct Plan {
   uint32_t connections = 1;
   uint64_t rounds = 1;                          // the last one is round `rounds`
   std::vector<std::vector<uint32_t>> elements;  // [shard][slot]
-  uint32_t zero_weight = 0;                     // chance in a thousand that a contribution has weight 0
+  core::RoundPolicy policy;
+  // Elastic membership, see CoordinatorOptions; in a fixed run all are as if not given.
+  bool elastic = false;
+  uint32_t min_workers = 0;
+  uint32_t max_workers = 0;
+  absl::Duration replace_timeout = absl::InfiniteDuration();
+  uint32_t zero_weight = 0;  // chance in a thousand that a contribution has weight 0
 
   absl::Duration lease;
   absl::Duration compute;    // of a worker, per round
@@ -99,6 +109,7 @@ struct Plan {
   absl::Time faults_end;
   absl::Time deadline;  // by which the run must have ended
 
+  uint32_t ranks() const { return elastic ? max_workers : workers; }
   uint32_t shards() const { return static_cast<uint32_t>(elements.size()); }
   Version last_version() const { return Version(rounds); }
   // The longest that a message may be held up by the network.

@@ -103,6 +103,7 @@ void ShardProcess::Write(JournalRecord record, const Event& journaled) {
 void ShardProcess::Do(const core::JournalRound& effect, Link*) {
   world().Trace("shard $0 journals round $1 of generation $2", index_, effect.version, effect.generation);
   installing_ = false;
+  world().NoteMade(effect.generation, effect.version, effect.participants);
   Write({effect, store_.JournalBlocks(effect.nothing)}, core::RoundJournaled{effect.generation, effect.version});
 }
 
@@ -152,11 +153,13 @@ template <class Event>
 void ShardProcess::Step(const Event& event, Link* from) {
   const uint64_t duplicates = core_.duplicates();
   const uint64_t stale = core_.stale();
+  const uint64_t late = core_.late();
   const Generation generation = core_.generation();
   next_before_ = core_.next_round();
   core::ShardEffects effects;
   core_.Step(event, world().now(), effects);
   CountIgnored(duplicates, stale);
+  if (core_.late() > late) world().Count(Occurrence::kLateContribution);
   world().Expect(core_.generation() >= generation, "a shard's generation goes back (G3)");
   Run(effects, from);
 }
@@ -193,6 +196,19 @@ void ShardProcess::OnInstall(core::InstallGeneration event) {
                    absl::StrCat("a generation resumes at round ", event.resume.value(), ", but version ",
                                 held ? held->value() : 0, " was held (G5)"));
   }
+  Step(event);
+}
+
+void ShardProcess::OnClose(const core::CloseRound& event) {
+  world().Trace("shard $0 is told that round $1 of generation $2 is closed with $3 ranks", index_, event.round,
+                event.generation, event.participants.size());
+  if (event.participants.size() > 8) world().Count(Occurrence::kDecidedGrouped);
+  Step(event);
+}
+
+void ShardProcess::OnServe(const core::ServeRank& event) {
+  world().Trace("shard $0 is told to give rank $1 version $2 in generation $3", index_, event.rank, event.version,
+                event.generation);
   Step(event);
 }
 
@@ -307,8 +323,12 @@ void ShardProcess::Do(const core::SumGroup& effect, Link*) {
 void ShardProcess::CheckContributors(const core::ReduceBlock& reduce) {
   std::vector<Rank> ranks;
   for (const core::Weighted& who : reduce.contributors) ranks.push_back(who.rank);
-  world().Expect(ranks == world().oracle().Participants(reduce.round),
+  const bool all = !world().plan().policy.decides() && reduce.round > Round(0);
+  std::vector<Rank> members;
+  for (const Member& member : members_) members.push_back(member.rank);
+  world().Expect(!all || ranks == members,
                  absl::StrCat("round ", reduce.round.value(), " is reduced from the wrong set of ranks (G2)"));
+  world().NoteMade(core_.generation(), reduce.round, ranks);
   const bool none = std::none_of(reduce.contributors.begin(), reduce.contributors.end(),
                                  [](const core::Weighted& who) { return who.weight > 0; });
   if (none) world().Count(Occurrence::kRoundWithoutWeight);
@@ -334,6 +354,21 @@ Link* ShardProcess::Attached(const core::Destination& to) const {
   return at == attached_.end() ? nullptr : at->second;
 }
 
+// A message of a version. A rank is not sent newer ones as long as it has not got the older (G7): what may come
+// together is what was sent again to a new stream, and what follows it.
+void ShardProcess::SendVersion(Link& link, Version version, std::function<void()> deliver) {
+  constexpr size_t kMostVersions = 5;
+  ++under_way_[{&link, version}];
+  const auto first = under_way_.lower_bound({&link, Version(0)});
+  const auto last = under_way_.upper_bound({&link, Version(UINT64_MAX)});
+  world().Expect(static_cast<size_t>(std::distance(first, last)) <= kMostVersions,
+                 absl::StrCat("shard ", index_.value(), " sends a rank ever more versions that it does not take (G7)"));
+  link.Send(End::kClient, [this, key = std::pair(&link, version), deliver = std::move(deliver)] {
+    if (--under_way_[key] == 0) under_way_.erase(key);
+    deliver();
+  });
+}
+
 void ShardProcess::Do(const core::SendBlock& effect, Link* from) {
   CheckMayServe();
   if (from != nullptr && from->reopened()) world().Count(Occurrence::kReconnectReplay);
@@ -343,8 +378,8 @@ void ShardProcess::Do(const core::SendBlock& effect, Link* from) {
     Link* link = Attached(to);
     if (link == nullptr) continue;
     auto* worker = static_cast<WorkerProcess*>(&link->process(End::kClient));
-    link->Send(End::kClient,
-               [worker, link, to, event, values] { worker->OnParameters(*link, to.connection, event, values); });
+    SendVersion(*link, effect.version,
+                [worker, link, to, event, values] { worker->OnParameters(*link, to.connection, event, values); });
   }
 }
 
@@ -367,7 +402,7 @@ void ShardProcess::Do(const core::SendComplete& effect, Link*) {
     Link* link = Attached(to);
     if (link == nullptr) continue;
     auto* worker = static_cast<WorkerProcess*>(&link->process(End::kClient));
-    link->Send(End::kClient, [worker, link, event] { worker->OnComplete(*link, event); });
+    SendVersion(*link, effect.version, [worker, link, event] { worker->OnComplete(*link, event); });
   }
 }
 
@@ -382,7 +417,42 @@ void ShardProcess::Do(const core::UndoBlocks& effect, Link*) {
   world().Trace("shard $0 undoes $1 blocks, next is round $2", index_, effect.slots.size(), core_.next_round());
   if (version && std::exchange(back_tentative_, false)) world().Count(Occurrence::kUndoAfterRestart);
   world().Count(version ? Occurrence::kVersionUndo : Occurrence::kPartialUndo);
+  if (version && world().plan().policy.decides()) world().Count(Occurrence::kDecisionUndone);
   for (Slot slot : effect.slots) store_.Undo(slot);
+}
+
+void ShardProcess::Do(const core::DropRanks& effect, Link*) {
+  for (Rank rank : effect.ranks) {
+    const bool whole = reported_ == core_.next_round() && whole_here_.contains(rank);
+    world().Count(whole ? Occurrence::kDroppedWhole : Occurrence::kDroppedPartly);
+    store_.Drop(rank);
+  }
+}
+
+template <class Event>
+void ShardProcess::TellCoordinator(const Event& event) {
+  auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
+  coordinator_->Send(End::kServer, [coordinator, event] { coordinator->OnShardSays(event); });
+}
+
+void ShardProcess::Do(const core::ReportWhole& effect, Link*) {
+  if (reported_ != effect.round) whole_here_.clear();
+  reported_ = effect.round;
+  whole_here_.insert(effect.rank);
+  TellCoordinator(core::ContributionWhole{.shard = index_,
+                                          .incarnation = incarnation_,
+                                          .generation = effect.generation,
+                                          .round = effect.round,
+                                          .rank = effect.rank});
+}
+
+void ShardProcess::Do(const core::ReportWaiting& effect, Link*) {
+  world().Trace("shard $0: rank $1 waits for a newer version than $2", index_, effect.rank, effect.given);
+  TellCoordinator(core::RankWaits{.shard = index_,
+                                  .incarnation = incarnation_,
+                                  .generation = effect.generation,
+                                  .rank = effect.rank,
+                                  .given = effect.given});
 }
 
 void ShardProcess::Do(const core::DropContributions&, Link*) { store_.DropContributions(); }

@@ -9,6 +9,7 @@
 #ifndef LOCKSTEP_TESTS_SIM_SHARD_PROCESS_H_
 #define LOCKSTEP_TESTS_SIM_SHARD_PROCESS_H_
 
+#include <functional>
 #include <map>
 #include <set>
 #include <tuple>
@@ -33,6 +34,8 @@ class ShardProcess : public Process {
   // ---- Messages of the coordinator ----
   void OnSeal(const core::SealShard& event);
   void OnInstall(core::InstallGeneration event);
+  void OnClose(const core::CloseRound& event);
+  void OnServe(const core::ServeRank& event);
   void OnFinish();
 
   // ---- Messages of workers ----
@@ -73,6 +76,9 @@ class ShardProcess : public Process {
   void Do(const core::CommitVersion& effect, Link* from);
   void Do(const core::UndoBlocks& effect, Link* from);
   void Do(const core::DropContributions& effect, Link* from);
+  void Do(const core::DropRanks& effect, Link* from);
+  void Do(const core::ReportWhole& effect, Link* from);
+  void Do(const core::ReportWaiting& effect, Link* from);
   void Do(const core::AnswerSealed& effect, Link* from);
   void Do(const core::AnswerInstalled& effect, Link* from);
 
@@ -89,6 +95,9 @@ class ShardProcess : public Process {
   void CountIgnored(uint64_t duplicates, uint64_t stale);
   void CheckContributors(const core::ReduceBlock& reduce);
   Link* Attached(const core::Destination& to) const;
+  void SendVersion(Link& link, Version version, std::function<void()> deliver);
+  template <class Event>
+  void TellCoordinator(const Event& event);
 
   Directory& directory_;
   const ShardIndex index_;
@@ -111,7 +120,10 @@ class ShardProcess : public Process {
   uint32_t computing_ = 0;
   std::set<std::tuple<Generation, Round, Slot>> reduced_;
   bool sealed_not_installed_ = false;
-  bool installing_ = false;  // what is being journaled is an install
+  std::map<std::pair<Link*, Version>, uint32_t> under_way_;  // messages of that version on that stream
+  Round reported_;                                           // of the newest ReportWhole
+  std::set<Rank> whole_here_;                                // by the ReportWhole of that round
+  bool installing_ = false;                                  // what is being journaled is an install
   bool finished_ = false;
 };
 

@@ -157,12 +157,22 @@ void WorkerProcess::OnParameters(Link& link, uint32_t connection, const client::
   world().Trace("worker $0 gets block $1 of version $2 from shard $3", incarnation_, event.slot, event.version,
                 event.shard);
   arrived_ = {event, &values, &link};
+  const bool waits = contributed_ == session_->next() || session_->next() == Round(0);
+  if (event.generation == session_->generation() && event.version >= session_->target()) {
+    if (!waits) world().Count(Occurrence::kUnwanted);
+  }
   Step(event);
 }
 
 void WorkerProcess::OnComplete(Link&, const client::CompleteArrived& event) {
   world().Trace("worker $0 hears shard $1 complete version $2", incarnation_, event.shard, event.version);
   Step(event);
+}
+
+bool WorkerProcess::connected() const {
+  const auto open = [](const Connection& c) { return c.link != nullptr && c.link->open() && !c.link->stalled(); };
+  return std::all_of(data_.begin(), data_.end(),
+                     [&](const auto& shard) { return std::all_of(shard.begin(), shard.end(), open); });
 }
 
 // ---- The training loop ----
@@ -178,6 +188,7 @@ void WorkerProcess::Compute(Round round) {
       }
     }
     world().Trace("worker $0, rank $1, contributes to round $2", incarnation_, rank_, round);
+    contributed_ = round;
     Step(client::Contribute{round});
   });
 }
@@ -260,7 +271,7 @@ void WorkerProcess::Do(const client::StoreBlock&) {
   };
   if (!world().random().Chance(world().plan().faults.slow_store)) return store();
   // Holds the stream, but not what comes on others.
-  const absl::Duration time = world().random().Between(absl::Microseconds(10), absl::Milliseconds(50));
+  const absl::Duration time = world().random().Skewed(absl::Microseconds(10), absl::Milliseconds(200));
   arrived_.link->Hold(End::kClient, time);
   After(time, std::move(store));
 }
@@ -272,14 +283,27 @@ void WorkerProcess::Do(const client::VersionHeld& effect) {
   held_ = effect.version;
   held_parameters_ = results_;
   world().NoteHeld(effect.version);
-  if (effect.version < world().plan().last_version()) return Compute(effect.version.next());
+  const bool leaves = world().now() < world().plan().faults_end && effect.version > Version(0) &&
+                      world().random().Chance(world().plan().faults.leave_early);
+  if (effect.version < world().plan().last_version()) {
+    if (!leaves) return Compute(effect.version.next());
+    world().Count(Occurrence::kLeftEarly);
+  }
   After(world().random().Skewed(absl::Microseconds(10), absl::Seconds(1)), [this] { Leave(); });
 }
 
 void WorkerProcess::CheckHeld(const client::VersionHeld& effect) {
   const uint64_t version = effect.version.value();
-  world().Expect(!held_ || effect.version == held_->next(),
+  const bool jumps = held_ && effect.version > held_->next();
+  world().Expect(!held_ || effect.version == held_->next() || (jumps && world().plan().policy.decides()),
                  absl::StrCat("version ", version, " does not follow the one held (G1)"));
+  if (jumps) world().Count(Occurrence::kJump);
+  const std::vector<Rank>& made_it = effect.participants;
+  const bool counted =
+      contributed_ == effect.version && std::find(made_it.begin(), made_it.end(), rank_) != made_it.end();
+  const bool unsettled = contributed_ && *contributed_ > Round(0) && (!held_ || *contributed_ > *held_);
+  if (unsettled && !counted) world().Count(Occurrence::kNotCounted);
+  world().Expect(effect.counted == counted, "a worker is told wrong whether its contribution counted (G3)");
   if (effect.version > world().plan().last_version()) return world().Violate("a version beyond the last is held (G2)");
   world().Expect(effect.participants == world().oracle().Participants(effect.version),
                  absl::StrCat("a worker is told the wrong participants of version ", version, " (G2, G3)"));

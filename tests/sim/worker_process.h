@@ -49,6 +49,10 @@ class WorkerProcess : public Process {
   bool stopped_once() const { return stopped_once_; }
   void NoteStopped() { stopped_once_ = true; }
   const std::optional<Version>& held() const { return held_; }
+  // It has contributed and does not hold a version of that yet.
+  bool waits() const { return session_ && contributed_ == session_->next(); }
+  // Every stream to every shard is there, and nothing is held up on it.
+  bool connected() const;
   const client::SessionCore* session() const { return session_ ? &*session_ : nullptr; }
 
  private:
@@ -107,6 +111,7 @@ class WorkerProcess : public Process {
   Model held_parameters_;
   Model gradient_;  // of the round that is contributed to
   float weight_ = 0;
+  std::optional<Round> contributed_;  // the newest
   std::optional<Version> held_;
   Arrived arrived_;
   uint32_t storing_ = 0;  // blocks that are being written to `results_`

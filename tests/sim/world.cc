@@ -28,6 +28,17 @@ void World::Violate(std::string message) {
   violation_ = std::move(message);
 }
 
+void World::NoteMade(Generation generation, Version version, const std::vector<Rank>& participants) {
+  const uint64_t remade = oracle_.remade();
+  const std::optional<std::string> wrong = oracle_.Make(generation, version, participants, newest_held_);
+  if (wrong) Violate(*wrong);
+  if (!plan_.policy.decides() && version > Version(0)) {
+    if (participants.size() < plan_.workers) Count(Occurrence::kSmallerVersion);
+    if (participants.size() > plan_.workers) Count(Occurrence::kLargerVersion);
+  }
+  if (oracle_.remade() > remade) Count(Occurrence::kRemade);
+}
+
 void World::NoteHeld(Version version) {
   if (!newest_held_ || *newest_held_ < version) newest_held_ = version;
 }

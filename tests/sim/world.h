@@ -29,10 +29,12 @@ namespace lockstep::sim {
 class World {
  public:
   World(const Plan& plan, PlantedBug bug, bool trace)
-      : plan_(plan), bug_(bug), trace_(trace), oracle_(plan), random_(Mix({plan.seed, 2})) {}
+      : plan_(plan), bug_(bug), trace_(trace), oracle_(plan_), random_(Mix({plan.seed, 2})) {}
 
   const Plan& plan() const { return plan_; }
   const Oracle& oracle() const { return oracle_; }
+  // A shard makes a version of these ranks' contributions; see Oracle::Make.
+  void NoteMade(Generation generation, Version version, const std::vector<Rank>& participants);
   Random& random() { return random_; }
   bool has(PlantedBug bug) const { return bug_ == bug; }
 
@@ -102,7 +104,7 @@ class World {
   const Plan plan_;
   const PlantedBug bug_;
   const bool trace_;
-  const Oracle oracle_;
+  Oracle oracle_;
   Random random_;
   absl::Time now_ = absl::UnixEpoch();
   std::priority_queue<Planned> queue_;

@@ -35,6 +35,14 @@ void SessionCore::Step(const GenerationAnnounced& event, SessionEffects& effects
   members_ = event.members;
   resume_ = event.resume;
   Await(next_ < resume_ ? resume_.previous() : next_);
+  greet_again_ = !Wants();
+  if (!greet_again_) GreetAll(effects);
+}
+
+// Nothing can come that the caller does not wait for: it waits, or it lacks nothing.
+bool SessionCore::Wants() const { return pending_.has_value() || next_ == Round(0) || next_ >= resume_; }
+
+void SessionCore::GreetAll(SessionEffects& effects) const {
   for (uint32_t s = 0; s < shards_.size(); ++s) {
     for (uint32_t c = 0; c < options_.connections; ++c) {
       if (shards_[s].connected[c]) Greet(ShardIndex(s), c, effects);
@@ -44,7 +52,9 @@ void SessionCore::Step(const GenerationAnnounced& event, SessionEffects& effects
 
 void SessionCore::Step(const Connected& event, SessionEffects& effects) {
   shards_[event.shard.value()].connected[event.connection] = true;
-  if (generation_ > Generation(0)) Greet(event.shard, event.connection, effects);
+  if (generation_ == Generation(0)) return;
+  if (Wants()) return Greet(event.shard, event.connection, effects);
+  greet_again_ = true;
 }
 
 void SessionCore::Step(const Disconnected& event, SessionEffects&) {
@@ -53,6 +63,7 @@ void SessionCore::Step(const Disconnected& event, SessionEffects&) {
 
 void SessionCore::Step(const Contribute& event, SessionEffects& effects) {
   pending_ = event.round;
+  if (std::exchange(greet_again_, false)) return GreetAll(effects);
   if (!Contributes()) return;
   for (uint32_t s = 0; s < shards_.size(); ++s) {
     for (uint32_t c = 0; c < options_.connections; ++c) {
@@ -78,7 +89,25 @@ SessionCore::Shard* SessionCore::Current(ShardIndex shard, Generation generation
   return generation == generation_ && version == target_ ? &shards_[shard.value()] : nullptr;
 }
 
+// Whether something of `version` may be taken. If it is beyond the one awaited, the shards have closed rounds without
+// this worker, and give it that one.
+bool SessionCore::Takes(Generation generation, Version version) {
+  if (generation != generation_ || version < target_) return true;  // Current tells
+  if (!pending_ && next_ > Round(0)) {
+    greet_again_ = true;
+    return false;
+  }
+  if (version == target_ || Mutated(Mutation::kNeverJump)) return true;
+  if (Mutated(Mutation::kJumpPartly)) {
+    target_ = version;
+  } else {
+    Await(version);
+  }
+  return true;
+}
+
 void SessionCore::Step(const ParametersArrived& event, SessionEffects& effects) {
+  if (!Takes(event.generation, event.version)) return;
   Shard* shard = Current(event.shard, event.generation, event.version);
   if (shard == nullptr || event.slot.value() >= shard->received.size() || shard->received[event.slot.value()]) return;
   shard->received[event.slot.value()] = true;
@@ -93,6 +122,7 @@ void SessionCore::Step(const BlockStored& event, SessionEffects& effects) {
 }
 
 void SessionCore::Step(const CompleteArrived& event, SessionEffects& effects) {
+  if (!Takes(event.generation, event.version)) return;
   Shard* shard = Current(event.shard, event.generation, event.version);
   if (shard == nullptr || shard->complete) return;
   shard->complete = true;
@@ -115,7 +145,10 @@ void SessionCore::HoldIfComplete(SessionEffects& effects) {
     return;
   }
   const Version held = target_;
-  VersionHeld effect{.version = held, .participants = std::move(shards_[0].participants)};
+  VersionHeld effect{.version = held, .participants = std::move(shards_[0].participants), .counted = false};
+  const bool took_part =
+      std::find(effect.participants.begin(), effect.participants.end(), options_.me.rank) != effect.participants.end();
+  effect.counted = pending_ == held && (took_part || Mutated(Mutation::kCountDropped));
   next_ = held.next();
   if (pending_ && *pending_ <= held) pending_.reset();
   Await(next_);

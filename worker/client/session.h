@@ -4,11 +4,15 @@
 //   Announced(g, resume) -> attach to every shard with the first round that this worker lacks
 //   Contribute(round)    -> send the contribution; after a generation change, send it again
 //   Parameters, Complete -> when every shard has sent every block and said complete: Held(version)
+//   Parameters, Complete of a newer version than the next: the round was closed without this worker (round policies),
+//                           and the shards give it that version; it is awaited from now on
 //
 // Invariants:
 //   1. A version is held only when every shard has completed it in the generation that this worker knows.
 //   2. The held version never goes back; a generation that would take it back ends the session with an error.
 //   3. Nothing of an older generation counts.
+//   4. Nothing is stored unless the caller waits for a version: its memory is its own in between. What comes
+//      nevertheless is asked for again with the next contribution.
 //
 // Thread-safety: none; the driver (worker/client/worker_impl.cc) holds the lock. No I/O, threads, clocks or randomness.
 #ifndef LOCKSTEP_WORKER_CLIENT_SESSION_H_
@@ -89,13 +93,15 @@ struct SendContribution {
   Generation generation;
   Round round;
 };
-// Write the block that has just come to the caller's memory, then give BlockStored.
+// Write the block that has just come to the caller's memory, then give BlockStored. Blocks of one place always come
+// over the same connection, one after the other, so that none is written while another one is.
 struct StoreBlock {};
-// The worker holds `version` on every shard. A contribution to round `version` is settled: it counted if the worker's
-// rank is among the participants.
+// The worker holds `version` on every shard. A contribution to that round, or one before, is settled.
 struct VersionHeld {
   Version version;
   std::vector<Rank> participants;
+  // The worker's contribution made this version. False if there was none, or if its round was closed without it.
+  bool counted = false;
 };
 // The session cannot go on.
 struct SessionFailed {
@@ -148,6 +154,9 @@ class SessionCore {
 
   // The shard that sent it, if it is of the awaited version and the known generation; else null.
   Shard* Current(ShardIndex shard, Generation generation, Version version);
+  bool Takes(Generation generation, Version version);
+  bool Wants() const;
+  void GreetAll(SessionEffects& effects) const;
   void Await(Version target);
   bool Contributes() const;
   void Greet(ShardIndex shard, uint32_t connection, SessionEffects& effects) const;
@@ -160,6 +169,7 @@ class SessionCore {
   Round next_;
   Version target_;
   std::optional<Round> pending_;  // the caller's contribution that is not settled
+  bool greet_again_ = false;      // something was not asked for, or not taken, because the caller did not wait
   std::vector<Shard> shards_;
 };
 

@@ -58,6 +58,10 @@ struct RoundResult {
   uint64_t version = 0;
   // Ranks whose contributions made it. Without this worker's rank its contribution did not count (the log says why).
   std::vector<uint32_t> participants;
+  std::vector<uint32_t> participants;  // ranks whose contributions made it
+  // This worker's contribution made it. False for a version that it was given: to start with, or, under another round
+  // policy than `all`, because the round was closed without it ("dropped").
+  bool counted = false;
   uint64_t generation = 0;
 };
 
@@ -111,6 +115,10 @@ class Worker {
   // common/weight.h) to the next round and blocks until this worker holds the version that the round makes, in
   // `parameters`. Weight 0: nothing to contribute, `gradients` may be empty. `parameters` may be the arrays that the
   // gradients were computed from, but must not overlap the gradients.
+  //
+  // Under the round policies quorum and deadline a round may be closed without this worker. Then its contribution does
+  // not count, the result says so (`counted`), and the version is the newest, perhaps several after the one before: go
+  // on from there.
   absl::StatusOr<RoundResult> PushPull(GradientSpans gradients, float weight, ParameterSpans parameters,
                                        absl::Duration timeout = absl::InfiniteDuration());
 

@@ -298,8 +298,10 @@ void Worker::Impl::PlanLocked(const client::SendContribution& effect, Todo& todo
 void Worker::Impl::PlanLocked(const client::StoreBlock&, Todo& todo) { todo.store_block = true; }
 
 void Worker::Impl::PlanLocked(const client::VersionHeld& effect, Todo& todo) {
-  RoundResult result{
-      .version = effect.version.value(), .participants = {}, .generation = session_->generation().value()};
+  RoundResult result{.version = effect.version.value(),
+                     .participants = {},
+                     .counted = effect.counted,
+                     .generation = session_->generation().value()};
   for (Rank rank : effect.participants) result.participants.push_back(rank.value());
   const std::shared_ptr<Call>& call = calls_.current();
   const bool counts = call != nullptr && call->round == effect.version && call->weight > 0;

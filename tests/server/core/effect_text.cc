@@ -63,6 +63,17 @@ struct ShardText {
   std::string operator()(const CommitVersion& e) const { return StrCat("commit version ", e.version.value()); }
   std::string operator()(const UndoBlocks& e) const { return StrCat("undo blocks ", Join(e.slots)); }
   std::string operator()(const DropContributions&) const { return "drop contributions"; }
+  std::string operator()(const DropRanks& e) const {
+    return StrCat("drop what ranks ", Join(e.ranks), " have brought");
+  }
+  std::string operator()(const ReportWhole& e) const {
+    return StrCat("report that rank ", e.rank.value(), " is whole in round ", e.round.value(), ", generation ",
+                  e.generation.value());
+  }
+  std::string operator()(const ReportWaiting& e) const {
+    return StrCat("report that rank ", e.rank.value(), " waits for more than version ", e.given.value(),
+                  ", generation ", e.generation.value());
+  }
   std::string operator()(const AnswerSealed& e) const {
     return StrCat("sealed for generation ", e.generation.value(), ", next is round ", e.next.value(),
                   ", newest version is of generation ", e.completed_in.value(), e.blank ? ", blank" : "");
@@ -98,6 +109,14 @@ struct CoordinatorText {
     return StrCat("install generation ", e.generation.value(), " on shard ", e.shard.value(), ", next is round ",
                   e.resume.value(), ", ranks ", Join(e.members),
                   e.excluded.empty() ? "" : StrCat(", without ", Join(e.excluded)));
+  }
+  std::string operator()(const DecideRound& e) const {
+    return StrCat("close round ", e.round.value(), " of generation ", e.generation.value(), " on shard ",
+                  e.shard.value(), " with ranks ", Join(e.participants));
+  }
+  std::string operator()(const GiveVersion& e) const {
+    return StrCat("give rank ", e.rank.value(), " version ", e.version.value(), " of generation ", e.generation.value(),
+                  " on shard ", e.shard.value());
   }
   std::string operator()(const EndRun& e) const {
     if (e.failure.empty()) return "end the run: done";

@@ -356,6 +356,24 @@ TEST_F(RunStatusTest, Rounds_Recent_ComeNewestFirstWithWhoCameLast) {
   EXPECT_EQ(status.workers(0).last_count(), 0u);
 }
 
+TEST_F(RunStatusTest, Rounds_LongGone_StillCountAgainstWhoCameLast) {
+  Train();
+  constexpr uint64_t kRounds = 5000;
+  for (uint64_t version = 1; version <= kRounds; ++version) {
+    history_.Add(Record(version, version <= 2000 ? 1 : 2, 1));
+    history_.Add(Record(version, version <= 2000 ? 1 : 2, 1));  // of another shard
+  }
+  history_.Add(Record(3, 1, 1));  // late, of a shard that could not report
+  history_.AddMissed(0);
+  EXPECT_LT(history_.records().size(), kRounds) << "old records are forgotten, but not what they say of ranks";
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.workers(1).last_count(), kRounds - 1) << "all but version 2001, which waited for the change";
+  EXPECT_DOUBLE_EQ(status.workers(1).last_by_seconds(), 0.5 * (kRounds - 1));
+  EXPECT_DOUBLE_EQ(status.workers(1).last_by_most_seconds(), 0.5);
+  EXPECT_EQ(status.workers(0).last_count(), 0u);
+  EXPECT_EQ(status.workers(0).missed(), 1u);
+}
+
 TEST_F(RunStatusTest, Round_InWhichTheMembersChanged_BlamesNobody) {
   Train();
   for (uint64_t version = 1; version <= 5; ++version) history_.Add(Record(version, version < 4 ? 1 : 2, 1));

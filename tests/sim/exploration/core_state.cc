@@ -11,18 +11,20 @@ using exploration::Bytes;
 
 void StateReader::Append(const ShardCore& core, std::string& bytes) {
   const auto& [self, journal, installed, sealed, serving, seal_unanswered, computing, journaling, journaling_since,
-               installing, last, next, newest, before, tentative, workers, groups, contributors, whole, slots, received,
-               closed, completed_at, first_arrival, last_round, duplicates, stale] = core;
+               installing, last, next, newest, before, tentative, decided, undecided, workers, groups, contributors,
+               whole, slots, received, closed, completed_at, first_arrival, last_round, duplicates, stale, late] = core;
   Bytes out(bytes);
-  out.Add(self, journal, installed, sealed, serving, seal_unanswered, computing, journaling, next, tentative);
+  out.Add(self, journal, installed, sealed, serving, seal_unanswered, computing, journaling, next, tentative, decided,
+          undecided);
   // What is left over from earlier is not part of the state.
   out.Add(journaling ? installing : Generation(0), journaling ? last : Slot(0));
   out.Add(newest.completed_in, newest.participants);
   if (tentative) out.Add(before.completed_in, before.participants);
   out.Add(workers.size());
   for (const ShardCore::Worker& worker : workers) {
-    const auto& [member, contributes, excluded, begun, weight, blocks, arrived, attached] = worker;
+    const auto& [member, contributes, excluded, begun, weight, blocks, arrived, attached, given, waiting] = worker;
     out.Add(member, contributes, excluded, begun, begun ? weight : 0, blocks, arrived, attached);
+    if (decided) out.Add(given, waiting);
   }
   out.Add(groups.size());
   for (const ShardCore::Group& group : groups) {
@@ -44,15 +46,15 @@ void StateReader::Append(const ShardMemory& memory, std::string& bytes) {
 }
 
 void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
-  const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, ask_again,
-               announced, fenced, changed, excluded, failure_code, shards_end] = core;
+  const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, decider,
+               ask_again, announced, fenced, departed, changed, excluded, failure_code, shards_end] = core;
   Bytes out(bytes);
   out.Add(excluded.size(), static_cast<int>(failure_code), shards_end);
   for (const Exclusion& exclusion : excluded) out.Add(exclusion.round, exclusion.rank);
   out.Add(state, failure, generation, resume, model.has_value(), ask_again, announced, changed);
   for (const Seat& seat : seats) {
-    const auto& [holds, incarnation, name, defined, since, heard, replacements] = seat;
-    out.Add(holds, incarnation, name, defined, since, heard, replacements);
+    const auto& [holds, incarnation, name, defined, since, heard, replacements, expected, vacant_since] = seat;
+    out.Add(holds, incarnation, name, defined, since, heard, replacements, expected, vacant_since);
   }
   for (const ShardSeat& seat : shards) {
     const auto& [present, incarnation, address] = seat;
@@ -75,9 +77,9 @@ void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
 namespace lockstep::client {
 
 void StateReader::Append(const SessionCore& core, std::string& bytes) {
-  const auto& [options, generation, members, resume, next, target, pending, shards] = core;
+  const auto& [options, generation, members, resume, next, target, pending, greet_again, shards] = core;
   exploration::Bytes out(bytes);
-  out.Add(options.me, generation, members, resume, next, target, pending);
+  out.Add(options.me, generation, members, resume, next, target, pending, greet_again);
   for (const SessionCore::Shard& shard : shards) {
     const auto& [connected, received, stored, complete, completed_in, participants] = shard;
     out.Add(connected, received, stored, complete);

@@ -83,6 +83,9 @@ class ShardAutomaton final : public Automaton {
   void Do(const core::CommitVersion& effect, Taking& taking);
   void Do(const core::UndoBlocks& effect, Taking& taking);
   void Do(const core::DropContributions& effect, Taking& taking);
+  void Do(const core::DropRanks&, Taking& taking) { Expect(false, taking, "policy `all` decides nothing"); }
+  void Do(const core::ReportWhole&, Taking& taking) { Expect(false, taking, "policy `all` decides nothing"); }
+  void Do(const core::ReportWaiting&, Taking& taking) { Expect(false, taking, "policy `all` decides nothing"); }
   void Do(const core::AnswerSealed& effect, Taking& taking);
   void Do(const core::AnswerInstalled& effect, Taking& taking);
 
