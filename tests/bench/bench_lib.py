@@ -1,4 +1,4 @@
-"""What `round` and `network` share: starting Lockstep and gloo, timing their rounds in turns, and the report.
+"""What `round`, `checkpoint` and `network` share: starting Lockstep and gloo, timing their rounds in turns, and the report.
 
     with Bench() as bench:                                   # whatever happens, no process is left behind
         teams = start_teams(bench, options, Loopback(), build(options))
