@@ -209,11 +209,12 @@ void AddNanPolicy(CLI::App& app, ServerFlags& flags) {
 
 void AddDurability(CLI::App& app, ServerFlags& flags) {
   const std::map<std::string, core::Durability> names = {{"journal", core::Durability::kJournal},
+                                                         {"checkpoint", core::Durability::kCheckpoint},
                                                          {"memory", core::Durability::kNone}};
   app.add_option(
          "--durability", flags.durability,
-         "journal: every round is on disk before workers hold it, and survives kill -9 of any processes; memory: "
-         "the run fails when a shard dies")
+         "journal: every round is on disk before workers hold it, and survives kill -9 of any processes; checkpoint: "
+         "when a shard dies, the run goes back to the newest checkpoint; memory: it fails")
       ->transform(CLI::CheckedTransformer(names))
       ->default_str("journal")
       ->group("Durability");
@@ -226,8 +227,24 @@ void AddDurability(CLI::App& app, ServerFlags& flags) {
       ->default_str("never")
       ->group("Durability");
   app.add_option("--checkpoint-rounds", flags.checkpoint_rounds,
-                 "write a checkpoint every so many rounds, after which the journal begins anew; 0: chosen so that the "
+                 "a checkpoint every so many rounds, after which the journal begins anew; 0: chosen so that the "
                  "journal stays small (read by shard 0)")
+      ->capture_default_str()
+      ->group("Durability");
+  app.add_option_function<std::string>(
+         "--checkpoint-interval",
+         [&flags](const std::string& text) {
+           const bool parsed = absl::ParseDuration(text, &flags.checkpoint_interval);
+           if (parsed && flags.checkpoint_interval >= absl::Milliseconds(100)) return;
+           throw CLI::ValidationError(
+               "--checkpoint-interval",
+               absl::StrCat("expected a duration of at least 100ms, such as 10m, but got '", text, "'"));
+         },
+         "and a checkpoint so long after the one before (read by shard 0)")
+      ->default_str("none")
+      ->group("Durability");
+  app.add_option("--keep-checkpoints", flags.keep_checkpoints, "how many checkpoints of the run stay (read by shard 0)")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->group("Durability");
   app.add_option("--journal-segment-bytes", flags.journal_segment_bytes,
@@ -237,6 +254,14 @@ void AddDurability(CLI::App& app, ServerFlags& flags) {
       ->group("Durability");
   app.add_option("--checkpoint-dir", flags.checkpoint_dir,
                  "where checkpoints go; may be one folder for all shards (default: checkpoints in --data-dir)")
+      ->group("Durability");
+}
+
+void AddRestore(CLI::App& app, ServerFlags& flags) {
+  app.add_option("--restore", flags.restore,
+                 "begin a new run with this, which all shards must see at the same path: the folder of a checkpoint, a "
+                 "folder of checkpoints (the newest whole one), 'latest' (the same of --checkpoint-dir), or a "
+                 ".safetensors file with the model's tensors (read by shard 0; a run that goes on ignores it)")
       ->group("Durability");
 }
 
@@ -277,6 +302,9 @@ absl::Status Check(const ServerFlags& flags) {
         "with "
         "which the run fails when a shard dies)");
   }
+  if (flags.durability == core::Durability::kNone && !flags.restore.empty()) {
+    return absl::InvalidArgumentError("--restore needs --data-dir, not --durability memory: what is restored is kept");
+  }
   return absl::OkStatus();
 }
 
@@ -302,6 +330,7 @@ void AddAll(CLI::App& app, GivenServerPlace& given, ServerFlags& flags) {
   AddSettings(app, flags);
   AddNanPolicy(app, flags);
   AddDurability(app, flags);
+  AddRestore(app, flags);
   AddTesting(app, flags);
   app.footer(kExitCodeHelp);
 }

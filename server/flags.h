@@ -41,7 +41,10 @@ struct ServerFlags {
   std::string data_dir;  // needed unless kNone
   bool sync_rounds = false;
   std::string checkpoint_dir;      // empty: within data_dir
+  std::string restore;             // what a new run begins with, see service/restore.h; empty: what rank 0 brings
   uint64_t checkpoint_rounds = 0;  // 0: chosen for the model
+  absl::Duration checkpoint_interval = absl::InfiniteDuration();
+  uint32_t keep_checkpoints = 3;
   uint64_t journal_segment_bytes = uint64_t{64} << 20;
   std::string fail_point;  // NAME@N, see server/fail_points.h; empty: none
 };

@@ -25,8 +25,10 @@
 #include "server/service/coordinator_link.h"
 #include "server/service/coordinator_store.h"
 #include "server/service/grpc_services.h"
+#include "server/service/optimizer_config.h"
 #include "server/service/process_health.h"
 #include "server/service/recovery.h"
+#include "server/service/restore.h"
 #include "server/service/shard_driver.h"
 #include "spdlog/spdlog.h"
 
@@ -136,6 +138,24 @@ absl::Status WritePortFile(const std::string& path, const std::string& address) 
   return absl::InvalidArgumentError(absl::StrCat("cannot write --port-file ", path));
 }
 
+bool Durable(const ServerFlags& flags) { return flags.durability != core::Durability::kNone; }
+
+service::ShardFolders FoldersOf(const ServerFlags& flags) {
+  return {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
+}
+
+std::string NameOf(core::Durability durability) {
+  switch (durability) {
+    case core::Durability::kJournal:
+      return "journal";
+    case core::Durability::kCheckpoint:
+      return "checkpoint";
+    case core::Durability::kNone:
+      return "memory";
+  }
+  return "";
+}
+
 service::RunSettings Settings(const ServerFlags& flags) {
   return {.optimizer = flags.optimizer,
           .block_elements = flags.block_elements,
@@ -143,10 +163,39 @@ service::RunSettings Settings(const ServerFlags& flags) {
           .checksums = flags.checksums,
           .credit_bytes = flags.credit_bytes,
           .stay_when_done = flags.after_run == service::AfterRun::kServe,
-          .checkpoint_rounds = flags.checkpoint_rounds};
+          .checkpoint_rounds = flags.checkpoint_rounds,
+          .checkpoint_interval = flags.checkpoint_interval,
+          .files = Durable(flags) ? &storage::SystemFiles() : nullptr,
+          .checkpoint_folder = FoldersOf(flags).checkpoints(),
+          .keep_checkpoints = flags.keep_checkpoints,
+          .fail_point = *MakeFailPoint(flags.fail_point),  // was checked with the flags
+          .durability = NameOf(flags.durability)};
 }
 
-bool Durable(const ServerFlags& flags) { return flags.durability != core::Durability::kNone; }
+// What a new run begins with, if not with what rank 0 brings.
+absl::Status Begin(const ServerFlags& flags, core::CoordinatorOptions& options, service::RunSettings& settings) {
+  absl::StatusOr<service::Beginning> beginning =
+      service::FindBeginning(storage::SystemFiles(), flags.restore, FoldersOf(flags).checkpoints());
+  if (!beginning.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--restore ", flags.restore, ": ", beginning.status().message()));
+  }
+  const compute::OptimizerKind optimizer = service::FromProto(flags.optimizer)->optimizer.kind;  // was checked
+  if (beginning->optimizer && *beginning->optimizer != optimizer) {
+    return absl::InvalidArgumentError(absl::StrCat("--restore ", flags.restore, ": this is of a run with --optimizer ",
+                                                   compute::OptimizerKindName(*beginning->optimizer),
+                                                   ", but now it is ", compute::OptimizerKindName(optimizer)));
+  }
+  for (const std::string& damage : beginning->damaged) {
+    spdlog::error("--restore: a newer checkpoint is damaged and not used: {}", damage);
+    absl::StrAppend(&settings.warning, settings.warning.empty() ? "" : "; ",
+                    "a newer checkpoint was damaged and not used: ", damage);
+  }
+  const v1::RestoreSource& source = beginning->source;
+  spdlog::info("the run begins with {}, version {}", source.path(), source.version());
+  settings.restore = source;
+  options.model = beginning->model;
+  return absl::OkStatus();
+}
 
 // The coordinator of a new run, or of the one that this shard's folder holds.
 absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(const ServerFlags& flags) {
@@ -159,7 +208,9 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
                                    .policy = flags.policy,
                                    .min_workers = flags.min_workers,
                                    .max_workers = flags.max_workers,
-                                   .replace_timeout = flags.replace_timeout};
+                                   .replace_timeout = flags.replace_timeout,
+                                   .checkpoints = Durable(flags)};
+  service::RunSettings settings = Settings(flags);
   std::unique_ptr<service::CoordinatorStore> store;
   std::optional<service::SavedRun> saved;
   if (Durable(flags)) {
@@ -174,11 +225,15 @@ absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> MakeCoordinator(cons
     // Whoever killed the process before may have come between the file's name and its sync.
     if (absl::Status status = store->Save(*saved); !status.ok()) return status;
     options.run_id = saved->memory.run_id;
+    settings.restore = saved->restore;
+  } else if (!flags.restore.empty()) {
+    if (absl::Status status = Begin(flags, options, settings); !status.ok()) return status;
   }
+  if (settings.restore) options.begins_with = Version(settings.restore->version());
   spdlog::info("coordinator of run {}{}: {} workers, {} shards, lease {}, policy {}", options.run_id,
                saved ? ", which goes on" : "", flags.place.workers, flags.place.shards,
                absl::FormatDuration(flags.lease), core::ToString(flags.policy));
-  return std::make_unique<service::CoordinatorDriver>(std::move(options), Settings(flags), std::move(store),
+  return std::make_unique<service::CoordinatorDriver>(std::move(options), std::move(settings), std::move(store),
                                                       std::move(saved));
 }
 
@@ -187,7 +242,8 @@ service::ShardOptions OptionsOfShard(const ServerFlags& flags) {
       .shard = ShardIndex(flags.place.shard_index), .self = Incarnation(RandomId()), .checksums = flags.checksums};
   if (!Durable(flags)) return options;
   options.files = &storage::SystemFiles();
-  options.folders = {.data = flags.data_dir, .checkpoint_folder = flags.checkpoint_dir};
+  options.durability = flags.durability;
+  options.folders = FoldersOf(flags);
   options.journal.sync = flags.sync_rounds;
   options.journal.segment_bytes = flags.journal_segment_bytes;
   options.journal.fail_point = *MakeFailPoint(flags.fail_point);  // was checked with the flags
@@ -204,8 +260,15 @@ absl::Status CheckDataFolder(const ServerFlags& flags) {
 
 // What this shard had in an earlier life; absent if there was none.
 absl::StatusOr<std::optional<service::RecoveredShard>> Recover(const service::ShardOptions& options) {
-  if (options.files == nullptr) return std::nullopt;
+  if (options.files == nullptr || options.durability != core::Durability::kJournal) return std::nullopt;
   return service::RecoverShard(*options.files, options.folders, options.shard, options.journal, options.machine_bytes);
+}
+
+// What this shard kept is damaged, but there is a checkpoint that it could go back to with all others.
+bool CanRollBack(const service::ShardOptions& options) {
+  const absl::StatusOr<storage::CheckpointsFound> found =
+      storage::FindCheckpoints(*options.files, options.folders.checkpoints(), {.own = options.shard});
+  return found.ok() && !found->whole.empty();
 }
 
 // What is on the disk cannot be used.
@@ -233,9 +296,16 @@ ServerEnd Judge(const absl::Status& status, const absl::Status& durable) {
 ServerEnd RunServer(const ServerFlags& flags) {
   StopOnSignal::Block();
   const ShardIndex index(flags.place.shard_index);
-  const service::ShardOptions options = OptionsOfShard(flags);
+  service::ShardOptions options = OptionsOfShard(flags);
   if (absl::Status status = CheckDataFolder(flags); !status.ok()) return Unusable(status);
   absl::StatusOr<std::optional<service::RecoveredShard>> recovered = Recover(options);
+  if (absl::IsDataLoss(recovered.status()) && CanRollBack(options)) {
+    // Never loaded: as if the disk were gone.
+    options.damage = std::string(recovered.status().message());
+    spdlog::error("shard {}: what it kept is DAMAGED and not used; the run goes back to a checkpoint: {}",
+                  index.value(), options.damage);
+    recovered = std::optional<service::RecoveredShard>();
+  }
   if (!recovered.ok()) return Unusable(recovered.status());
   std::unique_ptr<service::CoordinatorDriver> coordinator;
   if (index == ShardIndex(0)) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "deploy/ctl/checkpoint_command.h"
 #include "deploy/ctl/control_client.h"
 #include "deploy/ctl/paint.h"
 #include "deploy/ctl/status_json.h"
@@ -158,6 +159,8 @@ ExitCode RunControlCommand(const Options& options) {
   switch (options.command) {
     case Command::kWait:
       return RunWait(options, client);
+    case Command::kCheckpoint:
+      return RunCheckpoint(options, client);
     case Command::kEvict: {
       const Look look = Evict(options, client);
       Show(look);

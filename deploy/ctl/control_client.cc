@@ -111,6 +111,12 @@ absl::StatusOr<v1::EvictReply> ControlClient::Evict(uint32_t rank, absl::Duratio
   });
 }
 
+absl::StatusOr<v1::CheckpointReply> ControlClient::TakeCheckpoint(absl::Duration timeout) {
+  return Ask<v1::CheckpointReply>(endpoint_, timeout, [&](grpc::ClientContext& context, auto& reply) {
+    return stub_->TakeCheckpoint(&context, v1::CheckpointRequest(), &reply);
+  });
+}
+
 absl::StatusOr<v1::HealthReply> ControlClient::GetHealth(absl::Duration timeout) {
   return AskShard<v1::HealthReply>(timeout, [&](v1::Control::Stub& stub, grpc::ClientContext& context, auto& reply) {
     return stub.GetHealth(&context, v1::HealthRequest(), &reply);

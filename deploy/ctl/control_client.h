@@ -29,6 +29,7 @@ class ControlClient {
   // coordinator itself. Otherwise the codes that proto/control.proto lists.
   absl::StatusOr<v1::Status> GetStatus(uint32_t rounds, absl::Duration timeout);
   absl::StatusOr<v1::EvictReply> Evict(uint32_t rank, absl::Duration timeout);
+  absl::StatusOr<v1::CheckpointReply> TakeCheckpoint(absl::Duration timeout);
   absl::StatusOr<v1::HealthReply> GetHealth(absl::Duration timeout);
 
  private:

@@ -72,7 +72,7 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
       ->envname("LOCKSTEP_ENDPOINT")
       ->type_name("ADDRESS");
   AddTime(app, "--timeout", raw.options.timeout,
-          "give up after this time (5s; health 1s; fingerprint and export 60s; wait: never)", "");
+          "give up after this time (5s; health 1s; fingerprint, export and checkpoint 60s; wait: never)", "");
   app.add_option("-o,--output", raw.output, "table, wide or json")
       ->check(CLI::IsMember({"table", "wide", "json"}))
       ->type_name("FORM");
@@ -139,6 +139,8 @@ void AddActions(CLI::App& app, RawOptions& raw) {
   AddVersion(wait, raw, "the version to wait for")->required();
   CLI::App* evict = AddCommand(app, raw, Command::kEvict, "evict", "Take a rank from the worker that holds it");
   evict->add_option("RANK", raw.options.rank, "the rank")->required()->check(CheckRank)->type_name("");
+  AddCommand(app, raw, Command::kCheckpoint, "checkpoint",
+             "Have a checkpoint of the whole run written, and wait until it is there");
   AddHealth(app, raw);
 }
 

@@ -21,6 +21,7 @@ enum class Command {
   kFingerprint,
   kExport,
   kEvict,
+  kCheckpoint,
   kHealth,
 };
 

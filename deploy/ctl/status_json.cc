@@ -102,6 +102,27 @@ Json OptimizerJson(const v1::OptimizerConfig& config) {
           {"schedule_min_lr", config.schedule_min_lr()}};
 }
 
+Json CheckpointsJson(const v1::CheckpointStatus& checkpoints) {
+  return {{"enabled", checkpoints.enabled()},
+          {"newest_version", VersionJson(checkpoints.has_newest(), checkpoints.newest_version())},
+          {"newest_age_seconds", checkpoints.has_newest() ? Json(checkpoints.newest_age_seconds()) : Json(nullptr)},
+          {"folder", checkpoints.folder()},
+          {"finished", checkpoints.finished()},
+          {"failures", checkpoints.failures()},
+          {"trouble", checkpoints.trouble()},
+          {"target_version", VersionJson(checkpoints.has_target(), checkpoints.target_version())}};
+}
+
+Json RolledBackJson(const v1::Status& status) {
+  if (!status.has_rolled_back()) return nullptr;
+  const v1::RolledBack& back = status.rolled_back();
+  return {{"generation", back.generation()},
+          {"from_version", back.from_version()},
+          {"to_version", back.to_version()},
+          {"reason", back.reason()},
+          {"times", back.times()}};
+}
+
 }  // namespace
 
 Json WorkersJson(const v1::Status& status) { return ArrayOf(status.workers(), WorkerJson); }
@@ -127,7 +148,11 @@ Json StatusJson(const v1::Status& status) {
           {"model", {{"tensors", ArrayOf(status.model().tensors(), TensorJson)}}},
           {"block_elements", status.block_elements()},
           {"optimizer", OptimizerJson(status.optimizer())},
-          {"coordinator", status.coordinator()}};
+          {"coordinator", status.coordinator()},
+          {"checkpoints", CheckpointsJson(status.checkpoints())},
+          {"durability", status.durability()},
+          {"warning", status.warning()},
+          {"rolled_back", RolledBackJson(status)}};
 }
 
 std::string Dump(const Json& json, int indent) {

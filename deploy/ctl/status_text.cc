@@ -214,6 +214,38 @@ uint64_t Elements(const v1::TensorSpec& tensor) {
   return elements;
 }
 
+std::string CheckpointSection(const v1::Status& status, const Paint& paint) {
+  const v1::CheckpointStatus& checkpoints = status.checkpoints();
+  Section section("saved", 2);
+  if (checkpoints.has_newest()) {
+    section.Add(absl::StrCat("checkpoint of version ", checkpoints.newest_version(), ", ",
+                             FormatSeconds(checkpoints.newest_age_seconds()), " ago, in ",
+                             OneLine(checkpoints.folder())));
+  }
+  if (!checkpoints.trouble().empty()) {
+    section.Add(paint(Colour::kBad, absl::StrCat("NO newer checkpoint: ", OneLine(checkpoints.trouble()))));
+  }
+  if (status.durability() == "checkpoint") {
+    section.Add(paint(Colour::kWarning, "no journal: versions since the last checkpoint are not durable"));
+  }
+  return section.ToString(paint);
+}
+
+// Loud: people must see it long after it has happened.
+std::string RollbackSection(const v1::Status& status, const Paint& paint) {
+  if (!status.has_rolled_back() && status.warning().empty()) return "";
+  Section section("WARNING", 4);
+  if (status.has_rolled_back()) {
+    const v1::RolledBack& back = status.rolled_back();
+    section.Add(paint(Colour::kBad,
+                      absl::StrCat("ROLLED BACK from version ", back.from_version(), " to ", back.to_version(),
+                                   back.times() > 1 ? absl::StrCat(" (", back.times(), " times in this run)") : "",
+                                   ": ", OneLine(back.reason()))));
+  }
+  if (!status.warning().empty()) section.Add(paint(Colour::kBad, OneLine(status.warning())));
+  return section.ToString(paint);
+}
+
 std::string ModelSection(const v1::Status& status, const Paint& paint) {
   if (status.model().tensors().empty()) return "";
   uint64_t elements = 0;
@@ -228,9 +260,9 @@ std::string ModelSection(const v1::Status& status, const Paint& paint) {
 }  // namespace
 
 std::string StatusText(const v1::Status& status, const Paint& paint) {
-  return absl::StrCat(Headline(status, paint), RunLine(status), WaitingSection(status, paint),
-                      WorkersSection(status, paint), ShardsSection(status, paint), RoundsSection(status, paint),
-                      ModelSection(status, paint));
+  return absl::StrCat(Headline(status, paint), RunLine(status), RollbackSection(status, paint),
+                      WaitingSection(status, paint), WorkersSection(status, paint), ShardsSection(status, paint),
+                      RoundsSection(status, paint), CheckpointSection(status, paint), ModelSection(status, paint));
 }
 
 }  // namespace lockstep::ctl

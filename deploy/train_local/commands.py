@@ -32,15 +32,22 @@ def shard_command(options, programs, folder, index, bind, coordinator):
 
 
 def is_durable(options):
-    """Does a shard that dies come back with its part of the model?"""
-    return options.durability == 'journal'
+    """Does a shard that dies come back, with its part of the model or of a checkpoint?"""
+    return options.durability != 'memory'
 
 
 def durability_flags(options, folder, index):
     if not is_durable(options):
         return ['--durability', options.durability]
-    return ['--data-dir', folder.state_of(shard_name(index)), '--durability', options.durability,
-            '--fsync', options.fsync]
+    flags = ['--data-dir', folder.state_of(shard_name(index)), '--durability', options.durability,
+             '--fsync', options.fsync, '--checkpoint-dir', options.checkpoint_dir or folder.checkpoints,
+             '--checkpoint-rounds', str(options.checkpoint_rounds),
+             '--keep-checkpoints', str(options.keep_checkpoints)]
+    if options.checkpoint_interval:
+        flags += ['--checkpoint-interval', options.checkpoint_interval]
+    if options.restore:
+        flags += ['--restore', options.restore]
+    return flags
 
 
 def optimizer_flags(options):

@@ -45,6 +45,7 @@ WORKERS = 4
 SHARDS = 2
 LEASE = '5s'
 DURABILITY = 'journal'
+KEEP_CHECKPOINTS = 3
 FSYNC = 'never'
 SEED = 1
 

@@ -30,8 +30,13 @@ class Options:
     schedule: str
     seed: int
     lease: str
-    durability: str  # journal or memory
+    durability: str  # journal, checkpoint or memory
     fsync: str  # of the journal: never or round
+    checkpoint_rounds: int  # 0: as the servers choose
+    checkpoint_interval: Optional[str]
+    keep_checkpoints: int
+    checkpoint_dir: str  # absolute
+    restore: Optional[str]  # absolute, or latest
     delay_max: float
     out: str  # absolute
     build: bool
@@ -104,6 +109,22 @@ def _dataset(text):
     return ','.join(paths)
 
 
+def _restore(given):
+    if given.restore is None or given.restore == 'latest':
+        return given.restore
+    return os.path.abspath(given.restore)
+
+
+def _check(parser, given):
+    """What no single option shows."""
+    if given.durability == 'memory' and (given.restore or given.checkpoint_dir):
+        parser.error('--restore and --checkpoint-dir need shards that keep something: not --durability memory')
+    if given.restore == 'latest' and not given.checkpoint_dir:
+        parser.error('--restore latest is the newest checkpoint of --checkpoint-dir, which is not given')
+    if given.restore not in (None, 'latest') and not os.path.exists(given.restore):
+        parser.error(f'--restore: {given.restore} does not exist')
+
+
 def _parser():
     parser = _Parser(
         prog='train-local', allow_abbrev=False,
@@ -132,9 +153,19 @@ def _parser():
     add('--out', default='run', metavar='DIR', help='where results and logs go (%(default)s)')
     add('--lease', type=_lease, default=defaults.LEASE, metavar='TIME',
         help='how long a worker is believed alive after its last heartbeat (%(default)s)')
-    add('--durability', choices=['journal', 'memory'], default=defaults.DURABILITY,
-        help='where shards keep their part of the model: in DIR/state too, so that one that dies comes back with it, or '
-        'in memory alone, so that all start again (%(default)s)')
+    add('--durability', choices=['journal', 'checkpoint', 'memory'], default=defaults.DURABILITY,
+        help='where shards keep their part of the model: each round in DIR/state too, so that one that dies comes back '
+        'with it; in checkpoints, so that the run goes back to the newest one; or in memory alone, so that all start '
+        'again (%(default)s)')
+    add('--checkpoint-rounds', type=_integer(1, 1 << 40), default=0, metavar='R',
+        help='a checkpoint every R rounds (as the shards choose)')
+    add('--checkpoint-interval', metavar='TIME', help='and a checkpoint so long after the one before, such as 10m (none)')
+    add('--keep-checkpoints', type=_integer(1, 1000), default=defaults.KEEP_CHECKPOINTS, metavar='K',
+        help='how many checkpoints stay (%(default)s)')
+    add('--checkpoint-dir', metavar='DIR', help='where checkpoints go; they outlive the run there (DIR/state/checkpoints)')
+    add('--restore', metavar='PATH',
+        help='begin with this: the folder of a checkpoint, a folder of checkpoints (the newest whole one), "latest" (the '
+        'same of --checkpoint-dir), or a .safetensors file with the tensors of the model')
     add('--fsync', choices=['never', 'round'], default=defaults.FSYNC,
         help='when the journal is forced to disk: never outlives processes, round this machine too (%(default)s)')
     add('--delay-max', type=_number(0, False), default=0.0, metavar='SECONDS',
@@ -146,7 +177,9 @@ def _parser():
 
 def parse(arguments):
     """Options from a command line. Exits with 64 and a message if it makes no sense."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    _check(parser, given)
     recipe = defaults.recipe_for(given.dataset)
     optimizer = given.optimizer or recipe.optimizer
     batch = given.batch or recipe.batch
@@ -159,5 +192,8 @@ def parse(arguments):
         lr=given.lr or defaults.LEARNING_RATES[optimizer], batch=batch, rounds=given.rounds,
         epochs=epochs, total_rounds=total, schedule=recipe.schedule if total else 'constant',
         seed=given.seed, lease=given.lease,
-        durability=given.durability, fsync=given.fsync, delay_max=given.delay_max,
+        durability=given.durability, fsync=given.fsync, checkpoint_rounds=given.checkpoint_rounds,
+        checkpoint_interval=given.checkpoint_interval, keep_checkpoints=given.keep_checkpoints,
+        checkpoint_dir=os.path.abspath(given.checkpoint_dir) if given.checkpoint_dir else '',
+        restore=_restore(given), delay_max=given.delay_max,
         out=os.path.abspath(given.out), build=not given.no_build, verbose=given.verbose)

@@ -5,7 +5,7 @@
     result.json, addresses/                           what the processes tell train-local
     lockstepctl                                       a link to the program
     logs/                                             one file for each process, and build.log
-    state/                                            one folder for each shard: its journal
+    state/                                            one folder for each shard: its journal; and the checkpoints
     .train-local                                      marks the folder as ours, and locks it
 """
 
@@ -38,6 +38,7 @@ class RunFolder:
         self.logs = os.path.join(path, 'logs')
         self.addresses = os.path.join(path, 'addresses')
         self.state = os.path.join(path, 'state')
+        self.checkpoints = os.path.join(self.state, 'checkpoints')
         self.ctl = os.path.join(path, 'lockstepctl')
         self._lock = None
 
@@ -53,7 +54,7 @@ class RunFolder:
     def remove_state(self):
         """What shards keep for their next life. A new run begins without; no shard must run."""
         for name in os.listdir(self.state) if os.path.isdir(self.state) else []:
-            if _SHARDS.fullmatch(name):
+            if _SHARDS.fullmatch(name) or name == 'checkpoints':
                 shutil.rmtree(self.state_of(name))
 
     def link_ctl(self, program):

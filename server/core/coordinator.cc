@@ -58,7 +58,8 @@ CoordinatorMemory CoordinatorCore::memory() const {
                            .departed = {departed_.begin(), departed_.end()},
                            .model = model_,
                            .done = state_ == RunState::kDone,
-                           .excluded = excluded_};
+                           .excluded = excluded_,
+                           .rollback = rollback_};
   std::sort(memory.fenced.begin(), memory.fenced.end());
   std::sort(memory.departed.begin(), memory.departed.end());
   for (const Seat& seat : seats_) {
@@ -82,6 +83,7 @@ CoordinatorCore::CoordinatorCore(CoordinatorOptions options, const CoordinatorMe
   announced_ = memory.announced;
   resume_ = memory.announced.value_or(Round(0));
   model_ = memory.model;
+  rollback_ = memory.rollback;
   fenced_ = {memory.fenced.begin(), memory.fenced.end()};
   excluded_ = memory.excluded;
   departed_ = {memory.departed.begin(), memory.departed.end()};
@@ -109,6 +111,7 @@ CoordinatorCore::CoordinatorCore(CoordinatorOptions options, absl::Time now)
       state_since_(now),
       seats_(options_.ranks()),
       shards_(options_.shards),
+      model_(options_.model),
       decider_(options_.policy, options_.shards) {
   for (uint32_t r = 0; r < options_.workers; ++r) seats_[r].expected = true;
 }
@@ -256,7 +259,7 @@ void CoordinatorCore::Vacate(Seat& seat, absl::Time now) {
 
 // Before the first generation a model counts only as long as somebody who has defined it is there.
 void CoordinatorCore::ForgetModelOfNobody() {
-  if (generation_ > Generation(0)) return;
+  if (generation_ > Generation(0) || options_.model) return;
   const auto defined = [](const Seat& seat) { return Holds(seat) && seat.defined; };
   if (std::none_of(seats_.begin(), seats_.end(), defined)) model_.reset();
 }
@@ -451,7 +454,8 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   Transaction transaction(this, effects);
   const size_t s = event.shard.value();
   if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
-  change_.sealed[s] = SealAnswer{event.next, event.completed_in, event.blank};
+  if (!change_.lost.empty()) return;  // it was known already
+  change_.sealed[s] = SealAnswer{event.next, event.completed_in, event.blank, event.damage};
   const auto answered = [](const auto& answer) { return answer.has_value(); };
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
@@ -465,15 +469,25 @@ std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
     const bool behind = next.value() + 1 < newest.value();      // nobody starts round c + 2 before c + 1 is complete
     const bool undone = next == resume && resume < resume_;     // it had been told to resume later than that
     if (!empty && !behind && !undone) continue;
+    const std::string& damage = change_.sealed[s]->damage;
     return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(),
                         ", but the run had come to round ", std::max(newest, resume_).value(),
-                        "; the run must start again");
+                        damage.empty() ? "" : absl::StrCat(" (", damage, ")"));
   }
   return "";
 }
 
+// Workers have learnt of no version yet, and some shard lacks the one that the run begins with.
+bool CoordinatorCore::BeginsAnew() const {
+  if (!options_.begins_with || announced_) return false;
+  return std::any_of(change_.sealed.begin(), change_.sealed.end(), [this](const auto& answer) {
+    return answer->blank || answer->next != options_.begins_with->next();
+  });
+}
+
 // Every shard is sealed: decide where to go on.
 void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
+  if (BeginsAnew()) return Install(options_.begins_with->next(), Restoring::kBeginning, now, effects);
   const auto [low, high] = std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
                                                [](const auto& a, const auto& b) { return a->next < b->next; });
   Round resume = (*low)->next;
@@ -481,10 +495,16 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
   if (newest == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) resume = resume.previous();
   if (Mutated(Mutation::kResumeAtNewest)) resume = newest;
-  if (std::string failure = LostMemory(resume, newest); !failure.empty()) {
-    return End(RunState::kFailed, std::move(failure), now, effects);
+  if (std::string lost = LostMemory(resume, newest); !lost.empty()) {
+    if (options_.checkpoints) return FindRestorable(std::move(lost), effects);
+    return End(RunState::kFailed, absl::StrCat(lost, "; the run must start again"), now, effects);
   }
+  Install(resume, Restoring::kNothing, now, effects);
+}
+
+void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now, CoordinatorEffects& effects) {
   resume_ = resume;
+  change_.restoring = restoring;
   Enter(RunState::kInstalling, now);
   changed_ |= std::erase_if(excluded_, [this](const Exclusion& of) { return of.round < resume_; }) > 0;
   std::vector<Rank> excluded;
@@ -496,8 +516,62 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
                                   .resume = resume_,
                                   .members = change_.members,
                                   .excluded = excluded,
-                                  .decided = options_.policy.decides()});
+                                  .decided = options_.policy.decides(),
+                                  .restoring = restoring});
   }
+}
+
+// ---- Rolling back ----
+
+void CoordinatorCore::FindRestorable(std::string lost, CoordinatorEffects& effects) {
+  effects.push_back(Note{.text = absl::StrCat(lost, "; looking for the newest checkpoint that every shard can restore"),
+                         .loud = true});
+  change_.lost = std::move(lost);
+  change_.restorable.assign(shards_.size(), std::nullopt);
+  for (size_t s = 0; s < shards_.size(); ++s) {
+    effects.push_back(SendFindRestorable{ShardIndex(static_cast<uint32_t>(s)), change_.shards[s], generation_});
+  }
+}
+
+void CoordinatorCore::Step(const ShardRestorable& event, absl::Time now, CoordinatorEffects& effects) {
+  Transaction transaction(this, effects);
+  const size_t s = event.shard.value();
+  const bool awaited = state_ == RunState::kSealing && !change_.lost.empty() && event.generation == generation_ &&
+                       change_.shards[s] == event.incarnation;
+  if (!awaited) return;
+  change_.restorable[s] = event;
+  const auto answered = [](const auto& answer) { return answer.has_value(); };
+  if (std::all_of(change_.restorable.begin(), change_.restorable.end(), answered)) RollBack(now, effects);
+}
+
+void CoordinatorCore::RollBack(absl::Time now, CoordinatorEffects& effects) {
+  std::vector<std::vector<RestorableVersion>> lists;
+  std::string reason = std::exchange(change_.lost, "");
+  for (size_t s = 0; s < change_.restorable.size(); ++s) {
+    lists.push_back(change_.restorable[s]->versions);
+    for (const std::string& damage : change_.restorable[s]->damaged) {
+      absl::StrAppend(&reason, "; shard ", s, " found a damaged checkpoint: ", damage);
+    }
+  }
+  const std::optional<RestorableVersion> target = NewestRestorable(lists);
+  if (!target) {
+    reason += "; there is no checkpoint that every shard can restore, and the run must start again";
+    return End(RunState::kFailed, std::move(reason), now, effects);
+  }
+  Round newest = resume_;
+  for (const auto& answer : change_.sealed) newest = std::max(newest, answer->next);
+  rollback_ = Rollback{.generation = generation_,
+                       .from = std::max(newest, target->version.next()).previous(),
+                       .to = target->version,
+                       .reason = std::move(reason),
+                       .times = rollback_ ? rollback_->times + 1 : 1};
+  changed_ = true;
+  announced_ = target->version.next();  // nothing later counts any more
+  effects.push_back(
+      Note{.text = absl::StrCat("ROLLED BACK from version ", rollback_->from.value(), " to the checkpoint of version ",
+                                rollback_->to.value(), ": ", rollback_->reason),
+           .loud = true});
+  Install(target->version.next(), Restoring::kRollback, now, effects);
 }
 
 void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, CoordinatorEffects& effects) {
@@ -560,7 +634,8 @@ std::vector<Exclusion> CoordinatorCore::ExclusionsFrom(Round round) const {
 std::vector<ShardIndex> CoordinatorCore::UnansweredShards() const {
   std::vector<ShardIndex> unanswered;
   for (size_t s = 0; s < change_.shards.size(); ++s) {
-    const bool waits = (state_ == RunState::kSealing && !change_.sealed[s]) ||
+    const bool finding = state_ == RunState::kSealing && !change_.lost.empty() && !change_.restorable[s];
+    const bool waits = finding || (state_ == RunState::kSealing && !change_.sealed[s]) ||
                        (state_ == RunState::kInstalling && !change_.installed[s]);
     if (waits) unanswered.push_back(ShardIndex(static_cast<uint32_t>(s)));
   }
@@ -639,7 +714,8 @@ void CoordinatorCore::Announce(std::vector<Incarnation> to, CoordinatorEffects& 
                                        .resume = resume_,
                                        .members = change_.members,
                                        .to = std::move(to),
-                                       .excluded = ExclusionsFrom(resume_)});
+                                       .excluded = ExclusionsFrom(resume_),
+                                       .rolled_back_in = rollback_ ? rollback_->generation : Generation(0)});
 }
 
 void CoordinatorCore::End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,

@@ -1,7 +1,9 @@
 // CoordinatorCore: who is in the run, and how a generation changes, as a plain state machine.
 //
 //   waiting for shards, then for workers (every rank joined and defined)
-//     -> sealing:    Seal(g) to every shard; each answers with its newest complete version
+//     -> sealing:    Seal(g) to every shard; each answers with its newest complete version. If one has lost what it
+//     had,
+//                    all are asked which checkpoints they can restore, and the run goes back to the newest common one
 //     -> installing: Install(g, members, resume) to every shard
 //     -> training:   Announce(g) to every member
 //     -> done, when every rank has left; or failed, when a version that workers hold cannot be restored
@@ -35,6 +37,7 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/model.h"
+#include "server/core/checkpoints.h"
 #include "server/core/not_finite.h"
 #include "server/core/round_policy.h"
 
@@ -58,6 +61,11 @@ struct CoordinatorOptions {
 
   uint32_t least() const { return min_workers == 0 ? workers : min_workers; }
   uint32_t ranks() const { return max_workers == 0 ? workers : max_workers; }
+  // The run begins with this version, which shards restore, and not with what the lowest rank brings.
+  std::optional<Version> begins_with = {};
+  std::optional<ModelSpec> model = {};  // of that version, if it is known
+  // Shards may have checkpoints: one that has lost what it had rolls the run back; else the run fails.
+  bool checkpoints = false;
 };
 
 // ---- Events ----
@@ -93,7 +101,16 @@ struct ShardSealed {
   Generation generation;
   Round next;
   Generation completed_in;
-  bool blank = false;  // it has nothing of this run
+  bool blank = false;       // it has nothing of this run
+  std::string damage = {};  // why, if it once had something
+};
+// The answer to SendFindRestorable.
+struct ShardRestorable {
+  ShardIndex shard;
+  Incarnation incarnation;
+  Generation generation;
+  std::vector<RestorableVersion> versions;
+  std::vector<std::string> damaged;  // what is wrong with others, with file and place
 };
 struct ShardInstalled {
   ShardIndex shard;
@@ -150,6 +167,8 @@ struct AnnounceGeneration {
   std::vector<Member> members;
   std::vector<Incarnation> to;
   std::vector<Exclusion> excluded = {};  // from round `resume`; ascending by rank
+  // The newest generation that began with a roll back; 0: none. Who knows only older ones gives up what it holds.
+  Generation rolled_back_in = {};
 };
 struct WelcomeShard {
   ShardIndex shard;
@@ -164,6 +183,12 @@ struct SendSeal {
   Incarnation to;
   Generation generation;
 };
+// What a shard takes version resume - 1 from, before it installs.
+enum class Restoring {
+  kNothing,    // from its own memory
+  kBeginning,  // from what the run begins with
+  kRollback,   // from this run's checkpoint
+};
 struct SendInstall {
   ShardIndex shard;
   Incarnation to;
@@ -172,6 +197,7 @@ struct SendInstall {
   std::vector<Member> members;
   std::vector<Rank> excluded = {};  // from round `resume`; ascending
   bool decided = false;             // rounds wait for DecideRound
+  Restoring restoring = Restoring::kNothing;
 };
 // Close the round with these ranks, and give them its version. To a shard, in one order with GiveVersion and SendSeal.
 struct DecideRound {
@@ -189,6 +215,12 @@ struct GiveVersion {
   Rank rank;
   Version version;
 };
+// Ask a sealed shard for all checkpoints of the run that it could restore.
+struct SendFindRestorable {
+  ShardIndex shard;
+  Incarnation to;
+  Generation generation;
+};
 // The run is over: shards end, and so do workers that are still there. Empty failure: every rank has left.
 struct EndRun {
   std::string failure;
@@ -199,11 +231,12 @@ struct EndRun {
 // Something for the log.
 struct Note {
   std::string text;
+  bool loud = false;  // something has been lost
 };
 
 using CoordinatorEffect =
     std::variant<Persist, WelcomeWorker, RefuseWorker, AcknowledgeLeave, AnnounceGeneration, WelcomeShard, RefuseShard,
-                 SendSeal, SendInstall, DecideRound, GiveVersion, EndRun, Note>;
+                 SendSeal, SendInstall, SendFindRestorable, DecideRound, GiveVersion, EndRun, Note>;
 using CoordinatorEffects = std::vector<CoordinatorEffect>;
 
 enum class RunState { kWaitingForShards, kWaitingForWorkers, kSealing, kInstalling, kTraining, kDone, kFailed };
@@ -237,6 +270,16 @@ struct ShardSeat {
   std::string address;
 };
 
+// The run has gone back to a checkpoint.
+struct Rollback {
+  Generation generation;  // that began so
+  Version from;           // newest version that was complete on a shard
+  Version to;
+  std::string reason;
+  uint32_t times = 0;  // in this run, this one included
+  friend bool operator==(const Rollback&, const Rollback&) = default;
+};
+
 // What a coordinator knows for certain when it comes back.
 struct CoordinatorMemory {
   // A rank that somebody held or has left.
@@ -261,8 +304,9 @@ struct CoordinatorMemory {
   std::vector<Incarnation> fenced;
   std::vector<Incarnation> departed;  // have left, and their ranks have been taken since
   std::optional<ModelSpec> model;
-  bool done = false;                     // every rank has left
-  std::vector<Exclusion> excluded = {};  // ascending by round, then rank
+  bool done = false;                      // every rank has left
+  std::vector<Exclusion> excluded = {};   // ascending by round, then rank
+  std::optional<Rollback> rollback = {};  // the newest
   friend bool operator==(const CoordinatorMemory&, const CoordinatorMemory&) = default;
 };
 
@@ -287,6 +331,7 @@ class CoordinatorCore {
   void Step(const ShardRefuses& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const ContributionWhole& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const RankWaits& event, absl::Time now, CoordinatorEffects& effects);
+  void Step(const ShardRestorable& event, absl::Time now, CoordinatorEffects& effects);
   void Step(const Tick& event, absl::Time now, CoordinatorEffects& effects);
 
   // ---- Questions ----
@@ -301,6 +346,9 @@ class CoordinatorCore {
   const std::vector<Seat>& seats() const { return seats_; }
   const std::vector<ShardSeat>& shards() const { return shards_; }
   const std::optional<ModelSpec>& model() const { return model_; }
+  const std::optional<Rollback>& rollback() const { return rollback_; }
+  // The newest generation began with what shards have restored.
+  Restoring restoring() const { return change_.restoring; }
   // Shards that have not answered the Seal or Install that is under way.
   std::vector<ShardIndex> UnansweredShards() const;
   // Of the newest generation, ascending.
@@ -316,6 +364,7 @@ class CoordinatorCore {
     Round next;
     Generation completed_in;
     bool blank = false;
+    std::string damage;
   };
   // Puts Persist before all that a step has to say if the step changes the memory.
   class Transaction;
@@ -325,6 +374,10 @@ class CoordinatorCore {
     std::vector<Incarnation> shards;
     std::vector<std::optional<SealAnswer>> sealed;
     std::vector<bool> installed;
+    Restoring restoring = Restoring::kNothing;
+    // Not empty: why the run must be rolled back. Then shards are asked what they can restore.
+    std::string lost = {};
+    std::vector<std::optional<ShardRestorable>> restorable = {};
   };
 
   Seat* FindHolder(Incarnation incarnation);
@@ -346,6 +399,10 @@ class CoordinatorCore {
   void Resume(absl::Time now, CoordinatorEffects& effects);
   bool Decides(ShardIndex shard, Incarnation incarnation, Generation generation) const;
   void Decide(std::optional<RoundDecider::Decision> decision, CoordinatorEffects& effects) const;
+  bool BeginsAnew() const;
+  void Install(Round resume, Restoring restoring, absl::Time now, CoordinatorEffects& effects);
+  void FindRestorable(std::string lost, CoordinatorEffects& effects);
+  void RollBack(absl::Time now, CoordinatorEffects& effects);
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
   void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
            absl::StatusCode code = absl::StatusCode::kAborted);
@@ -369,13 +426,13 @@ class CoordinatorCore {
   RoundDecider decider_;
   bool ask_again_ = true;           // the newest change will not do, even for the same members and shards
   std::optional<Round> announced_;  // see CoordinatorMemory
+  std::optional<Rollback> rollback_;
   absl::flat_hash_set<Incarnation> fenced_;
   bool changed_ = false;             // the memory, since the last Persist
   std::vector<Exclusion> excluded_;  // ascending by round, then rank
   absl::StatusCode failure_code_ = absl::StatusCode::kAborted;
   absl::Time shards_end_ = absl::InfinitePast();  // after a failure: when they are told
   absl::flat_hash_set<Incarnation> departed_;     // see CoordinatorMemory
-  bool changed_ = false;                          // the memory, since the last Persist
 };
 
 }  // namespace lockstep::core

@@ -59,9 +59,9 @@ bool ShardMemory::Add(const JournalInstall& install) {
   return true;
 }
 
-ShardCore::ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks)
+ShardCore::ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks, Durability durability)
     : self_(self),
-      journal_(true),
+      journal_(durability == Durability::kJournal),
       installed_(memory.installed_),
       next_(memory.next_),
       newest_(memory.newest_),

@@ -287,8 +287,9 @@ struct Missing {
 
 // What makes a round outlive the process.
 enum class Durability {
-  kNone,     // nothing
-  kJournal,  // the journal
+  kNone,        // nothing
+  kCheckpoint,  // checkpoints alone: a shard that comes back has nothing by itself, and the run is rolled back
+  kJournal,     // the journal
 };
 
 // How a version came to be.
@@ -341,7 +342,7 @@ class ShardCore {
   explicit ShardCore(Incarnation self, Durability durability = Durability::kNone)
       : self_(self), journal_(durability == Durability::kJournal) {}
   // A shard that has come back with `memory`, and `blocks` of the model.
-  ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks);
+  ShardCore(Incarnation self, const ShardMemory& memory, uint32_t blocks, Durability durability = Durability::kJournal);
 
   // Each appends to `effects` what is to be done, in order.
   void Step(const SealShard& event, absl::Time now, ShardEffects& effects);
@@ -361,6 +362,8 @@ class ShardCore {
   // ---- Questions ----
   Incarnation incarnation() const { return self_; }
   Generation generation() const { return installed_; }
+  // The newest that the coordinator has started.
+  Generation sealed() const { return sealed_; }
   // The round that is collected next or now; version next_round() - 1 is complete here.
   Round next_round() const { return next_; }
   Generation completed_in() const { return newest_.completed_in; }

@@ -18,7 +18,7 @@ Checkpointer::Checkpointer(storage::FileSystem* files, std::string data_folder, 
       folder_(std::move(folder)),
       events_(events),
       fail_point_(std::move(fail_point)),
-      thread_([this] { Run(); }) {}
+      thread_([this] { RunTasks(); }) {}
 
 void Checkpointer::Stop() {
   {
@@ -30,7 +30,7 @@ void Checkpointer::Stop() {
 
 bool Checkpointer::idle() const {
   MutexLock lock(&mutex_);
-  return !busy_ && !request_ && !stopping_;
+  return !writing_ && !stopping_;
 }
 
 bool Checkpointer::stopping() const {
@@ -38,9 +38,23 @@ bool Checkpointer::stopping() const {
   return stopping_;
 }
 
-void Checkpointer::Start(Request request) {
+void Checkpointer::Run(std::function<void()> task) {
   MutexLock lock(&mutex_);
-  if (!busy_ && !request_) request_ = std::move(request);
+  tasks_.push_back(std::move(task));
+}
+
+void Checkpointer::Start(Request request) {
+  auto shared = std::make_shared<std::optional<Request>>(std::move(request));
+  MutexLock lock(&mutex_);
+  if (std::exchange(writing_, true)) return;
+  tasks_.push_back([this, shared] {
+    WriteNow(**shared);
+    shared->reset();  // lets go of the blocks
+  });
+}
+
+void Checkpointer::Keep(Version version, std::string manifest, ShardIndex own, uint32_t keep) {
+  Run([this, version, manifest = std::move(manifest), own, keep] { KeepNow(version, manifest, own, keep); });
 }
 
 Checkpointer::State Checkpointer::state() const {
@@ -48,58 +62,67 @@ Checkpointer::State Checkpointer::state() const {
   return state_;
 }
 
-void Checkpointer::Run() {
+void Checkpointer::RunTasks() {
   constexpr int kNice = 10;  // rounds come first
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   while (true) {
-    std::optional<Request> request;
+    std::function<void()> task;
     {
       MutexLock lock(&mutex_);
-      busy_ = false;
-      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || request_.has_value(); };
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !tasks_.empty(); };
       mutex_.Await(absl::Condition(&ready));
       if (stopping_) return;
-      request = std::exchange(request_, std::nullopt);
-      busy_ = true;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
     }
-    const absl::Time start = MonotonicNow();
-    const Version version = request->identity.version;
-    const absl::StatusOr<ShardBase> base = Write(*request);
-    request.reset();  // lets go of the blocks
-    {
-      MutexLock lock(&mutex_);
-      state_.trouble = base.status();
-      if (base.ok()) {
-        state_.newest = version;
-        state_.took = MonotonicNow() - start;
-      }
-    }
+    task();
+  }
+}
+
+void Checkpointer::WriteNow(const Request& request) {
+  const absl::Time start = MonotonicNow();
+  const Version version = request.identity.version;
+  const absl::StatusOr<ShardBase> base = Write(request);
+  {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    state_.trouble = base.status();
     if (base.ok()) {
-      events_->OnCheckpointWritten(*base);
-    } else if (!absl::IsCancelled(base.status())) {
-      spdlog::error("the checkpoint of version {} is given up; the journal goes on: {}", version.value(),
-                    std::string(base.status().message()));
+      state_.newest = version;
+      state_.took = MonotonicNow() - start;
     }
   }
+  if (base.ok()) return events_->OnCheckpointWritten(*base);
+  if (absl::IsCancelled(base.status())) return;
+  spdlog::error("the checkpoint of version {} is given up; {}", version.value(), std::string(base.status().message()));
+  events_->OnCheckpointFailed(version, base.status());
+}
+
+void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIndex own, uint32_t keep) {
+  const absl::StatusOr<storage::Manifest> decoded = storage::DecodeManifest("the coordinator's manifest", manifest);
+  absl::Status status = decoded.status();
+  if (status.ok()) {
+    const absl::StatusOr<storage::Manifest> there =
+        storage::ReadOwnManifest(*files_, folder_, version, own, storage::CheckDepth::kHeads);
+    if (there.ok() && *there == *decoded) return;  // the coordinator looks after this folder
+    status = storage::WriteManifest(*files_, folder_, *decoded);
+  }
+  if (status.ok()) {
+    status = storage::RemoveOldCheckpoints(*files_, folder_, keep,
+                                           {.run_id = decoded->identity.run_id, .own = own, .newest = version});
+  }
+  if (!status.ok())
+    spdlog::warn("cannot keep the manifest of version {}: {}", version.value(), std::string(status.message()));
 }
 
 absl::StatusOr<ShardBase> Checkpointer::Write(const Request& request) {
   const ShardModel& model = *request.model;
-  std::vector<std::vector<float>> state;
-  const auto read = [&](Slot slot, storage::BlockContents& contents) {
-    if (stopping()) return absl::CancelledError("the process ends");
-    const storage::BlockSnapshot& block = request.blocks[slot.value()];
-    block.WriteState(state);
-    contents.parameters = block.parameters();
-    contents.state.assign(state.begin(), state.end());
-    return absl::OkStatus();
-  };
   storage::Pass(fail_point_, "checkpoint.before-write");
-  absl::StatusOr<storage::CheckpointFile> file =
-      storage::WriteShardCheckpoint(*files_, folder_, request.identity, model.spec, model.layout, model.shard, read);
-  if (!file.ok()) return file.status();
+  absl::StatusOr<ShardBase> written =
+      WriteShardPart(*files_, folder_, request.identity, model, request.blocks, [this] { return stopping(); });
+  if (!written.ok()) return written.status();
   storage::Pass(fail_point_, "checkpoint.after-write");
-  ShardBase base{.identity = request.identity, .file = *std::move(file)};
+  const ShardBase& base = *written;
   const absl::StatusOr<std::optional<ShardBase>> before = LoadShardBase(*files_, data_folder_, model);
   if (absl::Status status = SaveShardBase(*files_, data_folder_, base); !status.ok()) return status;
   storage::Pass(fail_point_, "checkpoint.after-base");

@@ -1,7 +1,8 @@
-// Checkpointer: writes a shard's part of a version to disk, on a thread of its own, while rounds go on.
+// Checkpointer: a shard's work on checkpoint files, on a thread of its own, while rounds go on.
 //
 //   Start(version, snapshots) ──> the file, then ShardBase: from then on the shard comes back from here
 //                             ──> OnCheckpointWritten: the journal needs nothing up to this version any more
+//   Keep(manifest)            ──> it lies beside the file, if the coordinator does not write to the same folder
 //
 // Snapshots hold on to the blocks' own memory: nothing is copied up front, and rounds write elsewhere meanwhile. One
 // checkpoint is written at a time; one that is due while another is written is left out. When the disk refuses, this
@@ -11,6 +12,8 @@
 #ifndef LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
 #define LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +39,7 @@ class Checkpointer {
    public:
     virtual ~Events() = default;
     virtual void OnCheckpointWritten(const ShardBase& base) = 0;
+    virtual void OnCheckpointFailed(Version version, const absl::Status& why) = 0;
   };
 
   struct Request {
@@ -63,11 +67,18 @@ class Checkpointer {
   bool idle() const;
   // Takes the request, unless another is under way. Does not block.
   void Start(Request request);
+  // The checkpoint of shard `own`'s version exists: its manifest, as storage::EncodeManifest gives it. Leaves a folder
+  // alone that has it already; in any other, `keep` checkpoints stay. Does not block.
+  void Keep(Version version, std::string manifest, ShardIndex own, uint32_t keep);
+  // Runs `task` on the thread, after all before it; dropped if this is stopped first. Does not block.
+  void Run(std::function<void()> task);
 
   State state() const;
 
  private:
-  void Run();
+  void RunTasks();
+  void WriteNow(const Request& request);
+  void KeepNow(Version version, const std::string& manifest, ShardIndex own, uint32_t keep);
   absl::StatusOr<ShardBase> Write(const Request& request);
   bool stopping() const;
   void RemoveBefore(const ShardBase& base);
@@ -79,8 +90,8 @@ class Checkpointer {
   const storage::FailPoint fail_point_;
 
   mutable Mutex mutex_;
-  std::optional<Request> request_ ABSL_GUARDED_BY(mutex_);
-  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a request is queued or under way
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   State state_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all of the above

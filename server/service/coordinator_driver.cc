@@ -10,6 +10,7 @@
 #include "common/convert.h"
 #include "common/wire/status.h"
 #include "server/service/not_finite.h"
+#include "server/service/optimizer_config.h"
 #include "server/service/round_policy_config.h"
 #include "spdlog/spdlog.h"
 
@@ -32,6 +33,7 @@ RunSettings Continue(RunSettings settings, const std::optional<SavedRun>& saved)
   if (!saved) return settings;
   settings.optimizer = saved->optimizer;
   settings.block_elements = saved->block_elements;
+  settings.restore = saved->restore;
   return settings;
 }
 
@@ -51,7 +53,18 @@ CoordinatorDriver::CoordinatorDriver(core::CoordinatorOptions options, RunSettin
       started_(MonotonicNow()),
       core_(NewCore(std::move(options), saved, started_)),
       shards_(core_.options().shards),
-      reports_(core_.options().shards) {}
+      reports_(core_.options().shards),
+      checkpoints_(core_.options().shards) {
+  if (settings_.files == nullptr) return;
+  manifests_ = std::make_unique<ManifestWriter>(
+      settings_.files, settings_.checkpoint_folder, ShardIndex(0), settings_.keep_checkpoints,
+      [this](const storage::Manifest& manifest, const absl::Status& status) { OnManifestWritten(manifest, status); },
+      settings_.fail_point);
+}
+
+CoordinatorDriver::~CoordinatorDriver() {
+  if (manifests_ != nullptr) manifests_->Stop();  // before outbox_, which it adds to, and which adds to it
+}
 
 template <typename Event>
 void CoordinatorDriver::StepLocked(const Event& event, Plan& plan) {
@@ -75,8 +88,8 @@ Outbox::Actions CoordinatorDriver::ReleaseLocked(Plan plan) {
 void CoordinatorDriver::PlanLocked(const core::Persist&, Plan& plan) {
   if (store_ == nullptr) return;
   plan.persists = true;
-  plan.actions.push_back(
-      [this, run = SavedRun{core_.memory(), settings_.optimizer, settings_.block_elements}] { SaveUntilDone(run); });
+  plan.actions.push_back([this, run = SavedRun{core_.memory(), settings_.optimizer, settings_.block_elements,
+                                               settings_.restore}] { SaveUntilDone(run); });
 }
 
 void CoordinatorDriver::SaveUntilDone(const SavedRun& run) {
@@ -107,6 +120,11 @@ void CoordinatorDriver::Tick() {
   {
     MutexLock lock(&mutex_);
     StepLocked(core::Tick{}, plan);
+    if (manifests_ != nullptr && core_.state() == core::RunState::kTraining) {
+      core::CheckpointEffects effects;
+      checkpoints_.Tick(MonotonicNow(), effects);
+      PlanAllLocked(effects, plan);
+    }
     now = ReleaseLocked(std::move(plan));
   }
   Outbox::Perform(now);
@@ -230,6 +248,7 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Plan&
   v1::WorkerCommand command;
   v1::Announce* announce = command.mutable_announce();
   announce->set_generation(effect.generation.value());
+  announce->set_rolled_back_in(effect.rolled_back_in.value());
   announce->set_resume_round(effect.resume.value());
   ToProto(effect.members, announce->mutable_members());
   for (const core::ShardSeat& shard : core_.shards()) announce->add_shard_addresses(shard.address);
@@ -246,6 +265,7 @@ void CoordinatorDriver::PlanLocked(const core::AnnounceGeneration& effect, Plan&
     const auto at = workers_.find(incarnation);
     if (at != workers_.end()) plan.actions.push_back([stream = at->second, command] { stream->Send(command); });
   }
+  BeginCheckpointsLocked(effect.resume, plan);
 }
 
 // ---- Shards ----
@@ -338,7 +358,8 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
                                  .generation = Generation(message.sealed().generation()),
                                  .next = Round(message.sealed().next_round()),
                                  .completed_in = Generation(message.sealed().completed_in()),
-                                 .blank = message.sealed().blank()},
+                                 .blank = message.sealed().blank(),
+                                 .damage = message.sealed().damage()},
                plan);
   } else if (message.has_installed()) {
     StepLocked(core::ShardInstalled{.shard = stream.shard_,
@@ -370,7 +391,24 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
                                     .found = FindingsFromProto(message.report().not_finite())},
                  plan);
     }
+    StepCheckpointsLocked(core::RoundSeen{Round(message.report().next_round())}, plan);
+  } else if (message.has_restorable()) {
+    RestorableLocked(stream, message.restorable(), plan);
+  } else if (message.has_checkpoint()) {
+    CheckpointAnswerLocked(stream.shard_, message.checkpoint(), plan);
   }
+}
+
+void CoordinatorDriver::RestorableLocked(const ServeStream& stream, const v1::Restorable& restorable, Plan& plan) {
+  core::ShardRestorable event{.shard = stream.shard_,
+                              .incarnation = stream.incarnation_,
+                              .generation = Generation(restorable.generation()),
+                              .versions = {},
+                              .damaged = {restorable.damaged().begin(), restorable.damaged().end()}};
+  for (const v1::Restorable::Checkpoint& checkpoint : restorable.checkpoints()) {
+    event.versions.push_back({Version(checkpoint.version()), Generation(checkpoint.completed_in())});
+  }
+  StepLocked(event, plan);
 }
 
 void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
@@ -419,13 +457,18 @@ void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) 
   run->set_shards(core_.options().shards);
   run->set_block_elements(BlockElementsLocked());
   run->set_workers(core_.options().ranks());
-  run->set_checkpoint_rounds(CheckpointRoundsLocked());
   run->set_connections(settings_.connections);
   run->set_credit_bytes(CreditBytesLocked());
   const bool allow = core_.options().nan_policy == core::NanPolicy::kAllow;
   install->set_nan_policy(allow ? v1::NAN_ALLOW : v1::NAN_REFUSE);
   ToProto(effect.excluded, install->mutable_excluded());
   *run->mutable_policy() = ToProto(core_.options().policy);
+  if (effect.restoring == core::Restoring::kBeginning) {
+    *install->mutable_restore() = *settings_.restore;
+  } else if (effect.restoring == core::Restoring::kRollback) {
+    install->mutable_restore()->set_kind(v1::RestoreSource::OWN);
+    install->mutable_restore()->set_version(effect.resume.previous().value());
+  }
   SendToShardLocked(effect.shard, std::move(command), plan);
 }
 
@@ -451,6 +494,149 @@ void CoordinatorDriver::PlanLocked(const core::GiveVersion& effect, Plan& plan) 
   give->set_rank(effect.rank.value());
   give->set_version(effect.version.value());
   SendToShardLocked(effect.shard, std::move(command), plan);
+}
+
+void CoordinatorDriver::PlanLocked(const core::SendFindRestorable& effect, Plan& plan) {
+  v1::ShardCommand command;
+  command.mutable_find_restorable()->set_generation(effect.generation.value());
+  command.mutable_find_restorable()->set_incarnation(effect.to.value());
+  SendToShardLocked(effect.shard, std::move(command), plan);
+}
+
+// ---- Checkpoints ----
+
+template <typename Event>
+void CoordinatorDriver::StepCheckpointsLocked(const Event& event, Plan& plan) {
+  if (manifests_ == nullptr) return;
+  core::CheckpointEffects effects;
+  checkpoints_.Step(event, MonotonicNow(), effects);
+  PlanAllLocked(effects, plan);
+}
+
+void CoordinatorDriver::PlanAllLocked(const core::CheckpointEffects& effects, Plan& plan) {
+  for (const core::CheckpointEffect& effect : effects) {
+    if (const auto* ask = std::get_if<core::AskForCheckpoint>(&effect)) {
+      v1::ShardCommand command;
+      command.mutable_take_checkpoint()->set_version(ask->version.value());
+      for (uint32_t s = 0; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
+    } else {
+      WriteManifestLocked(std::get<core::WriteCheckpointManifest>(effect), plan);
+    }
+  }
+}
+
+// A generation begins. One that is announced again to a worker that has come back changes nothing.
+void CoordinatorDriver::BeginCheckpointsLocked(Round resume, Plan& plan) {
+  if (std::exchange(begun_, core_.generation()) == core_.generation()) return;
+  checkpoints_.SetTriggers({.rounds = CheckpointRoundsLocked(), .interval = settings_.checkpoint_interval});
+  const bool restored = core_.restoring() != core::Restoring::kNothing;
+  StepCheckpointsLocked(core::GenerationBegins{.resume = resume, .restored = restored}, plan);
+}
+
+void CoordinatorDriver::CheckpointAnswerLocked(ShardIndex shard, const v1::CheckpointAnswer& answer, Plan& plan) {
+  const Round next(answer.next_round());
+  if (!answer.has_written()) {
+    return StepCheckpointsLocked(
+        core::PartMissed{.shard = shard, .version = Version(answer.missed()), .next = next, .error = answer.error()},
+        plan);
+  }
+  const v1::CheckpointPart& part = answer.written();
+  StepCheckpointsLocked(core::RoundSeen{next}, plan);
+  StepCheckpointsLocked(core::PartWritten{.shard = shard,
+                                          .part = {.version = Version(part.version()),
+                                                   .completed_in = Generation(part.completed_in()),
+                                                   .participants = RanksFromProto(part.participants()),
+                                                   .file = part.file(),
+                                                   .bytes = part.bytes(),
+                                                   .head_xxh3_128 = part.head_xxh3_128()}},
+                        plan);
+}
+
+void CoordinatorDriver::WriteManifestLocked(const core::WriteCheckpointManifest& effect, Plan& plan) {
+  const core::CheckpointPart& first = effect.parts[0];
+  storage::Manifest manifest{.identity = {.run_id = core_.options().run_id,
+                                          .version = first.version,
+                                          .completed_in = first.completed_in,
+                                          .participants = first.participants,
+                                          .shards = core_.options().shards,
+                                          .optimizer = FromProto(settings_.optimizer)->optimizer.kind},  // was checked
+                             .model = *core_.model(),
+                             .files = {}};
+  for (const core::CheckpointPart& part : effect.parts) {
+    manifest.files.push_back({.shard = ShardIndex(static_cast<uint32_t>(manifest.files.size())),
+                              .name = part.file,
+                              .bytes = part.bytes,
+                              .head_xxh3_128 = part.head_xxh3_128});
+  }
+  plan.actions.push_back([this, manifest = std::move(manifest)] { manifests_->Write(manifest); });
+}
+
+void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, const absl::Status& status) {
+  const Version version = manifest.identity.version;
+  Plan plan;
+  Outbox::Actions now;
+  {
+    MutexLock lock(&mutex_);
+    if (status.ok()) {
+      spdlog::info("checkpoint: version {} is durable on every shard; its manifest is in {}", version.value(),
+                   manifests_->folder());
+      v1::ShardCommand command;
+      v1::CheckpointFinished* finished = command.mutable_checkpoint_finished();
+      finished->set_version(version.value());
+      finished->set_manifest(*storage::EncodeManifest(manifest));  // as was written
+      finished->set_keep(manifests_->keep());
+      for (uint32_t s = 1; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
+    } else {
+      spdlog::error("checkpoint: version {} has no manifest, and so does not exist: {}", version.value(),
+                    std::string(status.message()));
+    }
+    StepCheckpointsLocked(core::ManifestWritten{.version = version, .error = std::string(status.message())}, plan);
+    now = ReleaseLocked(std::move(plan));
+  }
+  Outbox::Perform(now);
+}
+
+v1::CheckpointStatus CoordinatorDriver::DescribeCheckpointsLocked() const {
+  v1::CheckpointStatus status;
+  status.set_enabled(manifests_ != nullptr);
+  if (manifests_ == nullptr) return status;
+  status.set_folder(settings_.checkpoint_folder);
+  status.set_has_newest(checkpoints_.newest().has_value());
+  if (status.has_newest()) {
+    status.set_newest_version(checkpoints_.newest()->value());
+    status.set_newest_age_seconds(absl::ToDoubleSeconds(MonotonicNow() - checkpoints_.newest_at()));
+  }
+  status.set_finished(checkpoints_.finished());
+  status.set_failures(checkpoints_.failures());
+  status.set_trouble(checkpoints_.trouble());
+  status.set_has_target(checkpoints_.target().has_value());
+  if (status.has_target()) status.set_target_version(checkpoints_.target()->value());
+  return status;
+}
+
+absl::StatusOr<v1::CheckpointStatus> CoordinatorDriver::TakeCheckpoint() {
+  Plan plan;
+  Outbox::Actions now;
+  v1::CheckpointStatus before;
+  {
+    MutexLock lock(&mutex_);
+    if (manifests_ == nullptr) {
+      return absl::FailedPreconditionError(
+          "this run has nothing to write a checkpoint to: start its shards with --data-dir, not with --durability "
+          "memory");
+    }
+    if (core_.state() == core::RunState::kDone || core_.state() == core::RunState::kFailed) {
+      return absl::FailedPreconditionError("the run is over: there is no more checkpoint of it");
+    }
+    if (begun_ == Generation(0)) {
+      return absl::FailedPreconditionError("the run has not begun: there is nothing to write yet");
+    }
+    before = DescribeCheckpointsLocked();
+    StepCheckpointsLocked(core::CheckpointWanted{}, plan);
+    now = ReleaseLocked(std::move(plan));
+  }
+  Outbox::Perform(now);
+  return before;
 }
 
 // ---- The end ----
@@ -483,7 +669,9 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   }
 }
 
-void CoordinatorDriver::PlanLocked(const core::Note& effect, Plan&) { spdlog::info("{}", effect.text); }
+void CoordinatorDriver::PlanLocked(const core::Note& effect, Plan&) {
+  spdlog::log(effect.loud ? spdlog::level::err : spdlog::level::info, "{}", effect.text);
+}
 
 bool CoordinatorDriver::ended() const {
   MutexLock lock(&mutex_);
@@ -525,6 +713,10 @@ v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
   *status.mutable_optimizer() = settings_.optimizer;
   *status.mutable_policy() = ToProto(core_.options().policy);
   status.set_coordinator(core_.shards()[0].address);
+  *status.mutable_checkpoints() = DescribeCheckpointsLocked();
+  status.set_durability(settings_.durability);
+  status.set_warning(settings_.warning);
+  if (core_.rollback()) *status.mutable_rolled_back() = ToProto(*core_.rollback());
   status.set_uptime_seconds(absl::ToDoubleSeconds(now - started_));
   return status;
 }

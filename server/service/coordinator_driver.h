@@ -17,10 +17,14 @@
 #include "common/wire/server_stream.h"
 #include "proto/control.pb.h"
 #include "proto/coordinator.pb.h"
+#include "server/core/checkpoints.h"
 #include "server/core/coordinator.h"
 #include "server/service/coordinator_store.h"
+#include "server/service/manifest_writer.h"
 #include "server/service/outbox.h"
 #include "server/service/run_status.h"
+#include "server/storage/fail_point.h"
+#include "server/storage/file_system.h"
 
 namespace lockstep::service {
 
@@ -66,9 +70,18 @@ struct RunSettings {
   uint32_t connections = 2;     // per worker and shard
   bool checksums = false;       // payloads of the data path carry checksums
   // 0: two blocks, or, if the policy decides about rounds, all: nothing comes back before the round is closed.
-  uint64_t credit_bytes = 0;       // per connection, see Announce in proto/coordinator.proto; 0: two blocks
-  bool stay_when_done = false;     // shards keep their streams when the run is done, and answer questions about it
-  uint64_t checkpoint_rounds = 0;  // rounds from one checkpoint to the next; 0: chosen for the model
+  uint64_t credit_bytes = 0;    // per connection, see Announce in proto/coordinator.proto; 0: two blocks
+  bool stay_when_done = false;  // shards keep their streams when the run is done, and answer questions about it
+  // Checkpoints of the run. Shards that have a journal get them at all, so that it stays small.
+  uint64_t checkpoint_rounds = 0;  // rounds from one to the next; 0: chosen for the model
+  absl::Duration checkpoint_interval = absl::InfiniteDuration();  // and after so long
+  storage::FileSystem* files = nullptr;  // null: shards have no disk, and there are none. Must outlive the driver
+  std::string checkpoint_folder;         // for manifests
+  uint32_t keep_checkpoints = 3;
+  storage::FailPoint fail_point = nullptr;
+  std::optional<v1::RestoreSource> restore = {};  // what the run begins with; absent: what rank 0 brings
+  std::string durability = {};                    // journal, checkpoint or memory: for status
+  std::string warning = {};                       // for status
 };
 
 class CoordinatorDriver {
@@ -77,6 +90,8 @@ class CoordinatorDriver {
   // number of workers and shards.
   CoordinatorDriver(core::CoordinatorOptions options, RunSettings settings,
                     std::unique_ptr<CoordinatorStore> store = nullptr, std::optional<SavedRun> saved = std::nullopt);
+
+  ~CoordinatorDriver();
 
   // Time passes; call it several times per lease.
   void Tick();
@@ -88,6 +103,8 @@ class CoordinatorDriver {
 
   v1::Status Status(uint32_t most_rounds) const;
   absl::StatusOr<std::string> Evict(Rank rank);
+  // Has a checkpoint written soon; returns how things stood before. FAILED_PRECONDITION: there can be none, and why.
+  absl::StatusOr<v1::CheckpointStatus> TakeCheckpoint();
 
   // The run is done or has failed.
   bool ended() const;
@@ -122,6 +139,9 @@ class CoordinatorDriver {
   void PlanLocked(const core::SendInstall& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::DecideRound& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::GiveVersion& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanLocked(const core::SendFindRestorable& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RestorableLocked(const ServeStream& stream, const v1::Restorable& restorable, Plan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::EndRun& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::Note& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Plan& plan)
@@ -133,6 +153,17 @@ class CoordinatorDriver {
   void ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Plan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendToShardLocked(ShardIndex shard, v1::ShardCommand command, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // An event through the core of checkpoints.
+  template <typename Event>
+  void StepCheckpointsLocked(const Event& event, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanAllLocked(const core::CheckpointEffects& effects, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginCheckpointsLocked(Round resume, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckpointAnswerLocked(ShardIndex shard, const v1::CheckpointAnswer& answer, Plan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteManifestLocked(const core::WriteCheckpointManifest& effect, Plan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnManifestWritten(const storage::Manifest& manifest, const absl::Status& status);
+  v1::CheckpointStatus DescribeCheckpointsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t CheckpointRoundsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Of each connection.
   uint64_t CreditBytesLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -156,7 +187,10 @@ class CoordinatorDriver {
   RoundHistory rounds_ ABSL_GUARDED_BY(mutex_);
   std::optional<SlowSave> save_ ABSL_GUARDED_BY(mutex_);  // under way
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  Outbox outbox_;  // last: its thread uses all of the above
+  core::CheckpointCore checkpoints_ ABSL_GUARDED_BY(mutex_);
+  Generation begun_ ABSL_GUARDED_BY(mutex_);   // the newest that was announced
+  std::unique_ptr<ManifestWriter> manifests_;  // null: no disk. Its thread comes back here
+  Outbox outbox_;                              // last: its thread uses all of the above
 };
 
 }  // namespace lockstep::service

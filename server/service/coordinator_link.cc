@@ -112,6 +112,12 @@ void CoordinatorLink::OnCommand(const v1::ShardCommand& command) {
     driver_->Close(command.close());
   } else if (command.has_give()) {
     driver_->Give(command.give());
+  } else if (command.has_take_checkpoint()) {
+    driver_->TakeCheckpoint(command.take_checkpoint());
+  } else if (command.has_checkpoint_finished()) {
+    driver_->KeepManifest(command.checkpoint_finished());
+  } else if (command.has_find_restorable()) {
+    driver_->FindRestorable(command.find_restorable());
   } else if (command.has_finish()) {
     MutexLock lock(&mutex_);
     end_.finished = true;

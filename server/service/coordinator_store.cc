@@ -43,6 +43,8 @@ v1::CoordinatorState ToState(const SavedRun& run) {
   }
   *state.mutable_optimizer() = run.optimizer;
   state.set_block_elements(run.block_elements);
+  if (run.restore) *state.mutable_restore() = *run.restore;
+  if (memory.rollback) *state.mutable_rolled_back() = ToProto(*memory.rollback);
   return state;
 }
 
@@ -78,10 +80,29 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
   }
   run.optimizer = state.optimizer();
   run.block_elements = state.block_elements();
+  if (state.has_restore()) run.restore = state.restore();
+  if (state.has_rolled_back()) {
+    const v1::RolledBack& back = state.rolled_back();
+    memory.rollback = core::Rollback{.generation = Generation(back.generation()),
+                                     .from = Version(back.from_version()),
+                                     .to = Version(back.to_version()),
+                                     .reason = back.reason(),
+                                     .times = back.times()};
+  }
   return run;
 }
 
 }  // namespace
+
+v1::RolledBack ToProto(const core::Rollback& rollback) {
+  v1::RolledBack back;
+  back.set_generation(rollback.generation.value());
+  back.set_from_version(rollback.from.value());
+  back.set_to_version(rollback.to.value());
+  back.set_reason(rollback.reason);
+  back.set_times(rollback.times);
+  return back;
+}
 
 CoordinatorStore::CoordinatorStore(storage::FileSystem* files, std::string folder, storage::FailPoint fail_point)
     : files_(files), folder_(std::move(folder)), fail_point_(std::move(fail_point)) {}

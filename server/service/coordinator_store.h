@@ -24,7 +24,10 @@ struct SavedRun {
   core::CoordinatorMemory memory;
   v1::OptimizerConfig optimizer;
   uint64_t block_elements = 0;
+  std::optional<v1::RestoreSource> restore = {};  // what the run begins with
 };
+
+v1::RolledBack ToProto(const core::Rollback& rollback);
 
 class CoordinatorStore {
  public:

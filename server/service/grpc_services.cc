@@ -166,6 +166,20 @@ grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* con
   return FinishWith(context, wire::ToGrpc(name.status()));
 }
 
+grpc::ServerUnaryReactor* ControlService::TakeCheckpoint(grpc::CallbackServerContext* context,
+                                                         const v1::CheckpointRequest* request,
+                                                         v1::CheckpointReply* reply) {
+  if (coordinator_ == nullptr) {
+    return Forward(context, coordinator_address_,
+                   [&](v1::Control::Stub& remote, grpc::ClientContext* onward, auto done) {
+                     remote.async()->TakeCheckpoint(onward, request, reply, std::move(done));
+                   });
+  }
+  const absl::StatusOr<v1::CheckpointStatus> before = coordinator_->TakeCheckpoint();
+  if (before.ok()) *reply->mutable_before() = *before;
+  return FinishWith(context, wire::ToGrpc(before.status()));
+}
+
 // Asks every lock for an answer: one that is never let go would be the end of this process's work.
 grpc::ServerUnaryReactor* ControlService::GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest*,
                                                     v1::HealthReply* reply) {

@@ -52,6 +52,8 @@ class ControlService final : public v1::Control::CallbackService {
                                       v1::Status* reply) override;
   grpc::ServerUnaryReactor* Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
                                   v1::EvictReply* reply) override;
+  grpc::ServerUnaryReactor* TakeCheckpoint(grpc::CallbackServerContext* context, const v1::CheckpointRequest* request,
+                                           v1::CheckpointReply* reply) override;
   grpc::ServerUnaryReactor* GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest* request,
                                       v1::HealthReply* reply) override;
 

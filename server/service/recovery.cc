@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
-#include "server/service/shard_base.h"
 #include "spdlog/spdlog.h"
 
 namespace lockstep::service {
@@ -77,6 +76,7 @@ absl::Status Replay::LoadBase() {
       !status.ok()) {
     return status;
   }
+  shard_state_.base = **base;
   shard_state_.memory = core::ShardMemory(
       identity.version, {.completed_in = identity.completed_in, .participants = identity.participants});
   spdlog::info("shard {}: loaded its checkpoint of version {}", shard_.value(), identity.version.value());

@@ -14,6 +14,7 @@
 #include "common/ids.h"
 #include "proto/types.pb.h"
 #include "server/core/shard.h"
+#include "server/service/shard_base.h"
 #include "server/service/shard_model.h"
 #include "server/storage/file_system.h"
 #include "server/storage/journal.h"
@@ -25,6 +26,7 @@ struct RecoveredShard {
   std::string run_id;
   std::unique_ptr<ShardModel> model;
   core::ShardMemory memory;
+  std::optional<ShardBase> base;              // the checkpoint that it began with
   std::unique_ptr<storage::Journal> journal;  // goes on after the last record
 };
 

@@ -16,15 +16,21 @@ std::string PathIn(const std::string& data_folder) { return absl::StrCat(data_fo
 
 }  // namespace
 
+v1::CheckpointPart ToProto(const ShardBase& base) {
+  v1::CheckpointPart part;
+  part.set_version(base.identity.version.value());
+  part.set_completed_in(base.identity.completed_in.value());
+  ToProto(base.identity.participants, part.mutable_participants());
+  part.set_file(base.file.name);
+  part.set_bytes(base.file.bytes);
+  part.set_head_xxh3_128(base.file.head_xxh3_128);
+  return part;
+}
+
 absl::Status SaveShardBase(storage::FileSystem& files, const std::string& data_folder, const ShardBase& base) {
   v1::ShardBase saved;
   saved.set_run_id(base.identity.run_id);
-  saved.set_version(base.identity.version.value());
-  saved.set_completed_in(base.identity.completed_in.value());
-  ToProto(base.identity.participants, saved.mutable_participants());
-  saved.set_file(base.file.name);
-  saved.set_bytes(base.file.bytes);
-  saved.set_head_xxh3_128(base.file.head_xxh3_128);
+  *saved.mutable_part() = ToProto(base);
   return storage::WriteSealedFile(files, PathIn(data_folder), kKind, saved.SerializeAsString());
 }
 
@@ -37,15 +43,16 @@ absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& file
   if (!saved.ParseFromString(**contents)) {
     return absl::DataLossError(absl::StrCat(PathIn(data_folder), " cannot be parsed"));
   }
+  const v1::CheckpointPart& part = saved.part();
   return ShardBase{
       .identity = {.run_id = saved.run_id(),
-                   .version = Version(saved.version()),
-                   .completed_in = Generation(saved.completed_in()),
-                   .participants = RanksFromProto(saved.participants()),
+                   .version = Version(part.version()),
+                   .completed_in = Generation(part.completed_in()),
+                   .participants = RanksFromProto(part.participants()),
                    .shards = model.layout.shards(),
                    .optimizer = model.optimizer},
       .file = {
-          .shard = model.shard, .name = saved.file(), .bytes = saved.bytes(), .head_xxh3_128 = saved.head_xxh3_128()}};
+          .shard = model.shard, .name = part.file(), .bytes = part.bytes(), .head_xxh3_128 = part.head_xxh3_128()}};
 }
 
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,
@@ -56,6 +63,25 @@ absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& fold
                                    model.store.Restore(slot, contents.parameters, contents.state);
                                    return absl::OkStatus();
                                  });
+}
+
+absl::StatusOr<ShardBase> WriteShardPart(storage::FileSystem& files, const std::string& folder,
+                                         const storage::CheckpointIdentity& identity, const ShardModel& model,
+                                         const std::vector<storage::BlockSnapshot>& blocks,
+                                         const std::function<bool()>& stopping) {
+  std::vector<std::vector<float>> state;
+  const auto read = [&](Slot slot, storage::BlockContents& contents) {
+    if (stopping && stopping()) return absl::CancelledError("the process ends");
+    const storage::BlockSnapshot& block = blocks[slot.value()];
+    block.WriteState(state);
+    contents.parameters = block.parameters();
+    contents.state.assign(state.begin(), state.end());
+    return absl::OkStatus();
+  };
+  absl::StatusOr<storage::CheckpointFile> file =
+      storage::WriteShardCheckpoint(files, folder, identity, model.spec, model.layout, model.shard, read);
+  if (!file.ok()) return file.status();
+  return ShardBase{.identity = identity, .file = *std::move(file)};
 }
 
 }  // namespace lockstep::service

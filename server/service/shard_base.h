@@ -5,11 +5,14 @@
 #ifndef LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
 #define LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/types.pb.h"
 #include "server/service/shard_model.h"
 #include "server/storage/checkpoint.h"
 #include "server/storage/file_system.h"
@@ -21,6 +24,8 @@ struct ShardBase {
   storage::CheckpointFile file;
 };
 
+v1::CheckpointPart ToProto(const ShardBase& base);
+
 // Survives the death of the machine. Errors as FileSystem: then the older base is still there.
 absl::Status SaveShardBase(storage::FileSystem& files, const std::string& data_folder, const ShardBase& base);
 
@@ -31,6 +36,13 @@ absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& file
 // Fills the model's blocks from the base's file in `folder`. DATA_LOSS: it is missing or damaged, with file and place.
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,
                              ShardModel& model);
+
+// Writes this shard's file of a checkpoint. `blocks` by slot. CANCELLED: `stopping` (may be null) has become true.
+// Otherwise as storage::WriteShardCheckpoint.
+absl::StatusOr<ShardBase> WriteShardPart(storage::FileSystem& files, const std::string& folder,
+                                         const storage::CheckpointIdentity& identity, const ShardModel& model,
+                                         const std::vector<storage::BlockSnapshot>& blocks,
+                                         const std::function<bool()>& stopping = nullptr);
 
 }  // namespace lockstep::service
 

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/convert.h"
 #include "common/wire/status.h"
+#include "server/service/restore.h"
 #include "server/service/round_policy_config.h"
 #include "server/service/shard_report.h"
 #include "spdlog/spdlog.h"
@@ -39,7 +40,7 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
                          std::optional<RecoveredShard> recovered)
     : options_(std::move(options)),
       core_(NewCore()),
-      journal_(options_.files == nullptr
+      journal_(durability() != core::Durability::kJournal
                    ? nullptr
                    : std::make_unique<JournalThread>(options_.files, options_.folders.journal(), options_.journal,
                                                      static_cast<JournalThread::Events*>(this))),
@@ -50,9 +51,11 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
                                                static_cast<Checkpointer::Events*>(this), options_.journal.fail_point)),
       planner_(options_.shard, journal_.get()),
       performer_(options_.shard, options_.checksums, std::move(answer), this) {
-  if (!recovered) return;
   MutexLock lock(&mutex_);
+  planner_.SetDamage(options_.damage);
+  if (!recovered) return;
   run_id_ = recovered->run_id;
+  base_ = recovered->base;
   model_ = std::move(recovered->model);
   planner_.Adopt(model_.get());
   LogModel(options_.shard, *model_);
@@ -107,7 +110,7 @@ void ShardDriver::StepLocked(const Event& event, const Origin& origin, WorkList&
   core_.Step(event, MonotonicNow(), effects);
   planner_.Plan(effects, origin, work);
   for (const core::ShardEffect& effect : effects) {
-    if (const auto* commit = std::get_if<core::CommitVersion>(&effect)) MaybeCheckpointLocked(commit->version);
+    if (const auto* commit = std::get_if<core::CommitVersion>(&effect)) MaybeCheckpointLocked(commit->version, work);
     if (std::holds_alternative<core::DropContributions>(effect)) not_finite_.clear();
   }
   if (core_.next_round() != seen_round_) NoteCompletedLocked(work);
@@ -123,11 +126,43 @@ void ShardDriver::NoteCompletedLocked(WorkList& work) {
   readers_.Completed(core_, *model_, work);
 }
 
+// ---- Checkpoints ----
+
+void ShardDriver::TakeCheckpoint(const v1::TakeCheckpoint& command) {
+  const Version version(command.version());
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
+    if (writing_ == version) {
+      // The answer comes when it is written.
+    } else if (base_ && base_->identity.version == version) {
+      AnswerCoordinator answer;
+      *answer.message.mutable_checkpoint()->mutable_written() = ToProto(*base_);
+      work.push_back(std::move(answer));
+    } else if (checkpointer_ == nullptr || model_ == nullptr || version.value() < committed) {
+      MissCheckpointLocked(version, "", work);
+    } else {
+      named_ = version;
+    }
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::MissCheckpointLocked(Version version, absl::string_view error, WorkList& work) {
+  AnswerCoordinator answer;
+  v1::CheckpointAnswer* missed = answer.message.mutable_checkpoint();
+  missed->set_missed(version.value());
+  missed->set_next_round(core_.next_round().value());
+  missed->set_error(std::string(error));
+  work.push_back(std::move(answer));
+}
+
 // A committed version is never undone, and nothing of the next one is closed yet.
-void ShardDriver::MaybeCheckpointLocked(Version version) {
-  if (checkpointer_ == nullptr || model_->checkpoint_rounds == 0) return;
-  const bool due = version > Version(0) && version.value() % model_->checkpoint_rounds == 0;
-  if (!due || !checkpointer_->idle()) return;
+void ShardDriver::MaybeCheckpointLocked(Version version, WorkList& work) {
+  if (!named_ || version < *named_) return;
+  const Version named = *std::exchange(named_, std::nullopt);
+  if (version > named || !checkpointer_->idle()) return MissCheckpointLocked(named, "", work);
   Checkpointer::Request request{.identity = {.run_id = run_id_,
                                              .version = version,
                                              .completed_in = core_.completed_in(),
@@ -137,10 +172,39 @@ void ShardDriver::MaybeCheckpointLocked(Version version) {
                                 .model = model_.get(),
                                 .blocks = {}};
   for (uint32_t s = 0; s < model_->store.blocks(); ++s) request.blocks.push_back(model_->store.Snapshot(Slot(s)));
+  writing_ = version;
   checkpointer_->Start(std::move(request));
 }
 
-void ShardDriver::OnCheckpointWritten(const ShardBase& base) { journal_->Forget(base.identity.version); }
+void ShardDriver::OnCheckpointWritten(const ShardBase& base) {
+  WorkList work;
+  AnswerCoordinator answer;
+  {
+    MutexLock lock(&mutex_);
+    writing_.reset();
+    base_ = base;
+    if (journal_ != nullptr) journal_->Forget(base.identity.version);
+    answer.message.mutable_checkpoint()->set_next_round(core_.next_round().value());
+  }
+  *answer.message.mutable_checkpoint()->mutable_written() = ToProto(base);
+  work.push_back(std::move(answer));
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::OnCheckpointFailed(Version version, const absl::Status& why) {
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    writing_.reset();
+    MissCheckpointLocked(version, why.message(), work);
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::KeepManifest(const v1::CheckpointFinished& finished) {
+  if (checkpointer_ == nullptr) return;
+  checkpointer_->Keep(Version(finished.version()), finished.manifest(), options_.shard, finished.keep());
+}
 
 // ---- The coordinator ----
 
@@ -155,6 +219,10 @@ void ShardDriver::Seal(const v1::Seal& seal) {
   WorkList work;
   {
     MutexLock lock(&mutex_);
+    if (restoring_) {
+      deferred_seal_ = seal;
+      return;
+    }
     StepLocked(core::SealShard{Generation(seal.generation()), Incarnation(seal.incarnation())}, {}, work);
   }
   performer_.Perform(std::move(work));
@@ -178,26 +246,37 @@ absl::Status ShardDriver::Prepare(const v1::Install& install) {
   return absl::OkStatus();
 }
 
+void ShardDriver::RefuseInstallLocked(const v1::Install& install, absl::Status why, WorkList& work) {
+  planner_.Plan({core::AnswerInstalled{Generation(install.generation()), std::move(why)}}, {}, work);
+}
+
+void ShardDriver::InstallLocked(const v1::Install& install, WorkList& work) {
+  planner_.CheckFinite(install.nan_policy() != v1::NAN_ALLOW);
+  StepLocked(core::InstallGeneration{.generation = Generation(install.generation()),
+                                     .to = Incarnation(install.incarnation()),
+                                     .resume = Round(install.resume_round()),
+                                     .members = lockstep::FromProto(install.members()),
+                                     .blocks = model_->store.blocks(),
+                                     .excluded = RanksFromProto(install.excluded()),
+                                     .decided = FromProto(install.run().policy())->decides()},  // was checked
+             {}, work);
+}
+
 void ShardDriver::Install(const v1::Install& install) {
   WorkList work;
   absl::Status status = Prepare(install);
   {
     MutexLock lock(&mutex_);
+    if (restoring_) return;  // for a generation that has been overtaken, or this very one
     if (status.ok()) status = CheckMembers(install, *model_);
     const absl::StatusOr<core::RoundPolicy> policy = FromProto(install.run().policy());
     if (status.ok()) status = policy.status();
     if (!status.ok()) {
-      planner_.Plan({core::AnswerInstalled{Generation(install.generation()), std::move(status)}}, {}, work);
+      RefuseInstallLocked(install, std::move(status), work);
+    } else if (install.has_restore()) {
+      StartRestoringLocked(install, work);
     } else {
-      core::InstallGeneration event{.generation = Generation(install.generation()),
-                                    .to = Incarnation(install.incarnation()),
-                                    .resume = Round(install.resume_round()),
-                                    .members = lockstep::FromProto(install.members()),
-                                    .blocks = model_->store.blocks(),
-                                    .decided = policy->decides()};
-      event.excluded = RanksFromProto(install.excluded());
-      planner_.CheckFinite(install.nan_policy() != v1::NAN_ALLOW);
-      StepLocked(event, {}, work);
+      InstallLocked(install, work);
     }
   }
   performer_.Perform(std::move(work));
@@ -223,6 +302,104 @@ void ShardDriver::Give(const v1::Give& give) {
   performer_.Perform(std::move(work));
 }
 
+// ---- Restoring ----
+
+void ShardDriver::StartRestoringLocked(const v1::Install& install, WorkList& work) {
+  const Generation generation(install.generation());
+  const bool awaited = Incarnation(install.incarnation()) == options_.self && generation > core_.generation() &&
+                       generation == core_.sealed();
+  if (!awaited) return;
+  if (checkpointer_ == nullptr) {
+    return RefuseInstallLocked(
+        install, absl::FailedPreconditionError("it has no --data-dir, and so nothing can be restored"), work);
+  }
+  restoring_ = generation;
+  named_.reset();
+  checkpointer_->Run([this, install] { RestoreAndInstall(install); });
+}
+
+// The core was sealed and quiet when this was started, and answers to nobody until it has ended. Then the shard is as
+// one that has just come back with that version.
+void ShardDriver::RestoreAndInstall(const v1::Install& install) {
+  const std::string run = run_id();
+  const BlockAccess access{.store =
+                               [this](Slot slot, const storage::BlockContents& contents) {
+                                 MutexLock lock(&mutex_);
+                                 model_->store.Restore(slot, contents.parameters, contents.state);
+                               },
+                           .snapshot =
+                               [this] {
+                                 MutexLock lock(&mutex_);
+                                 std::vector<storage::BlockSnapshot> blocks;
+                                 for (uint32_t s = 0; s < model_->store.blocks(); ++s)
+                                   blocks.push_back(model_->store.Snapshot(Slot(s)));
+                                 return blocks;
+                               }};
+  const absl::StatusOr<ShardBase> base =
+      Restore(*options_.files, options_.folders, run, install.restore(), *model_, access);
+  WorkList work;
+  {
+    MutexLock lock(&mutex_);
+    restoring_.reset();
+    writing_.reset();
+    const std::optional<v1::Seal> seal = std::exchange(deferred_seal_, std::nullopt);
+    if (base.ok()) {
+      const storage::CheckpointIdentity& identity = base->identity;
+      spdlog::warn("shard {}: has restored version {} and gone on from there", options_.shard.value(),
+                   identity.version.value());
+      base_ = *base;
+      core_ = core::ShardCore(options_.self,
+                              core::ShardMemory(identity.version, {.completed_in = identity.completed_in,
+                                                                   .participants = identity.participants}),
+                              model_->store.blocks(), durability());
+      if (journal_ != nullptr) planner_.Adopt(model_.get(), IdentityOf(run_id_, install.run(), *model_));
+    } else {
+      spdlog::error("shard {}: cannot restore: {}", options_.shard.value(), std::string(base.status().message()));
+      core_ = NewCore();
+      RefuseInstallLocked(install, base.status(), work);
+    }
+    seen_round_ = core_.next_round();
+    if (seal) {
+      StepLocked(core::SealShard{Generation(seal->generation()), Incarnation(seal->incarnation())}, {}, work);
+    } else if (base.ok()) {
+      core::ShardEffects answered;  // it has been, before this began
+      core_.Step(core::SealShard{Generation(install.generation()), options_.self}, MonotonicNow(), answered);
+      InstallLocked(install, work);
+    }
+  }
+  performer_.Perform(std::move(work));
+}
+
+void ShardDriver::FindRestorable(const v1::FindRestorable& find) {
+  if (Incarnation(find.incarnation()) != options_.self) return;
+  auto search = [this, generation = find.generation()] {
+    AnswerCoordinator answer;
+    v1::Restorable* restorable = answer.message.mutable_restorable();
+    restorable->set_generation(generation);
+    absl::StatusOr<storage::CheckpointsFound> found = storage::CheckpointsFound();
+    if (options_.files != nullptr) {
+      found = storage::FindCheckpoints(
+          *options_.files, options_.folders.checkpoints(),
+          {.run_id = run_id(), .own = options_.shard, .depth = storage::CheckDepth::kAllBytes});
+    }
+    if (!found.ok()) {
+      restorable->add_damaged(std::string(found.status().message()));
+    } else {
+      for (const storage::Manifest& manifest : found->whole) {
+        v1::Restorable::Checkpoint* checkpoint = restorable->add_checkpoints();
+        checkpoint->set_version(manifest.identity.version.value());
+        checkpoint->set_completed_in(manifest.identity.completed_in.value());
+      }
+      for (const absl::Status& damage : found->damaged) restorable->add_damaged(std::string(damage.message()));
+    }
+    WorkList work;
+    work.push_back(std::move(answer));
+    performer_.Perform(std::move(work));
+  };
+  if (checkpointer_ == nullptr) return search();
+  checkpointer_->Run(std::move(search));
+}
+
 v1::ShardReport ShardDriver::Report() {
   MutexLock lock(&mutex_);
   return ReportLocked();
@@ -236,7 +413,7 @@ v1::ShardReport ShardDriver::ReportLocked() {
     report.set_memory_bound_bytes(model_->memory.total());
     report.set_memory_bound(Arithmetic(model_->memory));
   }
-  if (core_.journaling()) {
+  if (core_.journaling() && journal_ != nullptr) {
     report.set_disk_seconds(absl::ToDoubleSeconds(MonotonicNow() - core_.journaling_since()));
     report.set_disk_trouble(std::string(journal_->state().trouble.message()));
   }
@@ -474,9 +651,10 @@ void ShardDriver::Pull(const v1::PullRequest& request, std::shared_ptr<PullStrea
           RefuseReader{std::move(stream),
                        absl::UnavailableError(absl::StrCat("shard ", options_.shard.value(), " is stopping")),
                        {}});
-    } else if (run_id_.empty()) {
-      work.push_back(RefuseReader{
-          std::move(stream), absl::UnavailableError("this shard has not joined a run yet; try again"), {}});
+    } else if (run_id_.empty() || restoring_) {
+      const char* why = restoring_ ? "this shard is restoring a checkpoint; try again"
+                                   : "this shard has not joined a run yet; try again";
+      work.push_back(RefuseReader{std::move(stream), absl::UnavailableError(why), {}});
     } else if (request.run_id() != run_id_) {
       work.push_back(RefuseReader{std::move(stream),
                                   absl::PermissionDeniedError(absl::StrCat("this shard serves run '", run_id_,

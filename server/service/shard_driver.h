@@ -53,6 +53,8 @@ struct ShardOptions {
   storage::FileSystem* files = nullptr;
   ShardFolders folders = {};
   storage::JournalOptions journal = {};
+  core::Durability durability = core::Durability::kJournal;  // counts if there are `files`
+  std::string damage = {};                                   // why this shard begins without what it had, if so
 };
 
 class ShardDriver : public ExchangeStream::Owner,
@@ -90,6 +92,9 @@ class ShardDriver : public ExchangeStream::Owner,
   // What the coordinator has decided about rounds.
   void Close(const v1::Close& close);
   void Give(const v1::Give& give);
+  void TakeCheckpoint(const v1::TakeCheckpoint& command);
+  void KeepManifest(const v1::CheckpointFinished& finished);
+  void FindRestorable(const v1::FindRestorable& find);
   // A summary for the coordinator; takes the rounds completed since the last call.
   v1::ShardReport Report();
 
@@ -106,18 +111,27 @@ class ShardDriver : public ExchangeStream::Owner,
   void OnRoundJournaled(Generation generation, Version version) override;
   void OnInstallJournaled(Generation generation) override;
   void OnCheckpointWritten(const ShardBase& base) override;
+  void OnCheckpointFailed(Version version, const absl::Status& why) override;
 
   // One event through the core; what comes of it is appended to `work`.
   template <typename Event>
   void StepLocked(const Event& event, const Origin& origin, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteCompletedLocked(WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::ShardReport ReportLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Starts a checkpoint of the version that has just been committed, if it is time for one.
-  void MaybeCheckpointLocked(Version version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Makes the memory for the model at the first install, without the lock: that may take a while.
   absl::Status Prepare(const v1::Install& install) ABSL_LOCKS_EXCLUDED(mutex_);
   // A contribution that would be kept must be within its rank's credit.
   absl::Status CheckCreditLocked(Rank rank, const wire::Frame& frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Starts a checkpoint of the version that has just been committed, if it is the one that was named.
+  void MaybeCheckpointLocked(Version version, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MissCheckpointLocked(Version version, absl::string_view error, WorkList& work)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes a version from files, on the thread of checkpoints, and then installs.
+  void StartRestoringLocked(const v1::Install& install, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RestoreAndInstall(const v1::Install& install);
+  void InstallLocked(const v1::Install& install, WorkList& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefuseInstallLocked(const v1::Install& install, absl::Status why, WorkList& work)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnAttach(const std::shared_ptr<ExchangeStream>& stream, const v1::FrameHeader& header);
   void OnContribution(const std::shared_ptr<ExchangeStream>& stream, wire::Frame& frame);
@@ -132,7 +146,7 @@ class ShardDriver : public ExchangeStream::Owner,
 
   core::ShardCore NewCore() const { return core::ShardCore(options_.self, durability()); }
   core::Durability durability() const {
-    return options_.files == nullptr ? core::Durability::kNone : core::Durability::kJournal;
+    return options_.files == nullptr ? core::Durability::kNone : options_.durability;
   }
 
   const ShardOptions options_;
@@ -145,6 +159,12 @@ class ShardDriver : public ExchangeStream::Owner,
   std::vector<core::FoundNotFinite> not_finite_ ABSL_GUARDED_BY(mutex_);  // in the round in progress
   Round seen_round_ ABSL_GUARDED_BY(mutex_);                              // core_.next_round() after the last event
   std::vector<core::RoundTimes> completed_ ABSL_GUARDED_BY(mutex_);       // not reported yet
+  // The blocks are being restored for this generation: nothing else may touch them, and nobody is answered.
+  std::optional<Generation> restoring_ ABSL_GUARDED_BY(mutex_);
+  std::optional<v1::Seal> deferred_seal_ ABSL_GUARDED_BY(mutex_);  // the newest that came meanwhile
+  std::optional<Version> named_ ABSL_GUARDED_BY(mutex_);           // to be written when it is committed
+  std::optional<Version> writing_ ABSL_GUARDED_BY(mutex_);         // under way at checkpointer_
+  std::optional<ShardBase> base_ ABSL_GUARDED_BY(mutex_);          // the newest that is on the disk
   // Made under the lock by the first Install and never replaced. What is constant of it is read without the lock once
   // an attached stream proves that it is there; its store is computed with by performer_, and changed under the lock.
   std::unique_ptr<ShardModel> model_;

@@ -20,7 +20,7 @@ MemoryNeeds NeedsOf(const v1::RunDescription& run, const BlockLayout& layout, Sh
                     .workers = run.workers(),
                     .connections = std::max(run.connections(), 1u),
                     .credit_bytes = run.credit_bytes() > 0 ? run.credit_bytes() : kUnlimited,
-                    .checkpoints = durable && run.checkpoint_rounds() > 0};
+                    .checkpoints = durable};
   for (BlockIndex block : layout.of_shard(shard)) {
     needs.largest_block_bytes = std::max<uint64_t>(needs.largest_block_bytes, layout.block(block).bytes());
   }
@@ -51,7 +51,6 @@ absl::StatusOr<std::unique_ptr<ShardModel>> ShardModel::Create(const v1::RunDesc
   return std::unique_ptr<ShardModel>(new ShardModel{.shard = shard,
                                                     .spec = *model,
                                                     .optimizer = optimization->optimizer.kind,
-                                                    .checkpoint_rounds = run.checkpoint_rounds(),
                                                     .ranks = run.workers(),
                                                     .layout = *std::move(layout),
                                                     .memory = bound,

@@ -33,8 +33,7 @@ struct ShardModel {
   const ShardIndex shard;
   const ModelSpec spec;
   const compute::OptimizerKind optimizer;
-  const uint64_t checkpoint_rounds;  // a checkpoint of each version that is a multiple of it; 0: none
-  const uint32_t ranks;              // of the run: ranks are below this
+  const uint32_t ranks;  // of the run: ranks are below this
   const BlockLayout layout;
   const MemoryBound memory;
   const uint64_t credit_of_worker;  // bytes of its contribution that are kept at most

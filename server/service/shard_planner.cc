@@ -120,8 +120,11 @@ void ShardPlanner::PlanEffect(const core::JournalRound& effect, Context&) {
 }
 
 void ShardPlanner::PlanEffect(const core::JournalInstall& effect, Context&) {
-  if (std::optional<storage::JournalIdentity> begin = std::exchange(begin_, std::nullopt)) journal_->Begin(*begin);
-  journal_->AppendInstall({.generation = effect.generation, .resume = effect.resume, .restored = false});
+  const std::optional<storage::JournalIdentity> begin = std::exchange(begin_, std::nullopt);
+  if (begin) journal_->Begin(*begin);
+  // A journal that begins later than with round 0 goes on from what was restored.
+  const bool restored = begin && effect.resume > Round(0);
+  journal_->AppendInstall({.generation = effect.generation, .resume = effect.resume, .restored = restored});
 }
 
 // ---- Versions ----
@@ -176,6 +179,7 @@ void ShardPlanner::PlanEffect(const core::AnswerSealed& effect, Context& context
   sealed->set_next_round(effect.next.value());
   sealed->set_completed_in(effect.completed_in.value());
   sealed->set_blank(effect.blank);
+  if (effect.blank) sealed->set_damage(damage_);
   context.work.push_back(std::move(answer));
 }
 

@@ -17,6 +17,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "common/wire/frame.h"
@@ -45,10 +46,14 @@ class ShardPlanner {
   void Adopt(ShardModel* model, std::optional<storage::JournalIdentity> begin = {}) {
     model_ = model;
     begin_ = std::move(begin);
+    if (begin_) whole_.reset();
   }
 
   // From now on NaN and Inf are looked for.
   void CheckFinite(bool check) { check_finite_ = check; }
+
+  // Why the shard has nothing of the run, although it had something: told with the answer to Seal.
+  void SetDamage(std::string damage) { damage_ = std::move(damage); }
 
   // A block of the round in progress has been reduced: gives the journal what it keeps of it.
   void KeepReduced(Slot slot, Round round, const storage::Made& made) const;
@@ -94,6 +99,7 @@ class ShardPlanner {
   std::optional<storage::JournalIdentity> begin_;
   std::optional<Version> whole_;  // the newest round in the journal that brings everything
   bool check_finite_ = true;
+  std::string damage_;
   Connections connections_;
   Contributions contributions_;
 };

@@ -32,6 +32,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -80,14 +81,36 @@ enum class CheckDepth {
 // or what was expected and found. FAILED_PRECONDITION: of a format that this program does not read.
 absl::StatusOr<Manifest> ReadManifest(FileSystem& files, const std::string& folder, Version version, CheckDepth depth);
 
+// The same, of one shard's file alone, whatever became of the others': for folders that are not shared. The manifest
+// that is returned lists all files. DATA_LOSS also: it lists none of `own`.
+absl::StatusOr<Manifest> ReadOwnManifest(FileSystem& files, const std::string& folder, Version version, ShardIndex own,
+                                         CheckDepth depth);
+
+// Which checkpoints of a folder count.
+struct CheckpointScope {
+  std::string run_id = {};             // of this run; empty: of any
+  std::optional<ShardIndex> own = {};  // whole is where this shard's file is; absent: where all are
+  std::optional<Version> newest = {};  // later ones are left alone
+  CheckDepth depth = CheckDepth::kHeads;
+};
+
+struct CheckpointsFound {
+  std::vector<Manifest> whole;        // ascending by version
+  std::vector<absl::Status> damaged;  // what is wrong with the others: files and places
+};
+
+// The checkpoints of `scope`. Errors of reading but for damage end it. None when there is no such folder.
+absl::StatusOr<CheckpointsFound> FindCheckpoints(FileSystem& files, const std::string& folder,
+                                                 const CheckpointScope& scope);
+
 // Versions of which a manifest is there, whole or not, ascending. None when there is no such folder.
 absl::StatusOr<std::vector<Version>> ListCheckpoints(FileSystem& files, const std::string& folder);
 
-// Removes what is older than the newest `keep` (0 counts as 1) whole checkpoints, and unfinished ones that are older
-// than the newest whole one. Whole is what ReadManifest with `depth` finds so; when fewer than `keep` are, no
-// checkpoint is removed. Errors of reading but for damage end it, and nothing is removed.
+// Removes what is older than the newest `keep` (0 counts as 1) whole checkpoints of `scope`, and unfinished ones that
+// are older than the newest whole one. When fewer than `keep` are, no checkpoint is removed. What another run has
+// written stays. Errors of reading but for damage end it, and nothing is removed.
 absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, size_t keep,
-                                  CheckDepth depth = CheckDepth::kHeads);
+                                  const CheckpointScope& scope = {});
 
 // Removes one shard's file from all unfinished checkpoints older than `version`.
 absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder, Version version,

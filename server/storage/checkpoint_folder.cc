@@ -52,39 +52,14 @@ absl::Status RemoveVersion(FileSystem& files, const std::string& folder) {
   return absl::OkStatus();
 }
 
-// Which versions may go.
-struct Retention {
-  std::optional<Version> newest_whole;
-  std::optional<Version> oldest_kept;  // nothing: there are not enough whole ones to remove any
-
-  bool MayGo(const VersionFolder& folder) const {
-    if (!folder.has_manifest) return newest_whole && folder.version < *newest_whole;
-    return oldest_kept && folder.version < *oldest_kept;
-  }
-};
-
-absl::StatusOr<Retention> Decide(FileSystem& files, const std::string& folder,
-                                 const std::vector<VersionFolder>& versions, size_t keep, CheckDepth depth) {
-  Retention retention;
-  size_t whole = 0;
-  for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
-    if (!it->has_manifest) continue;
-    const absl::Status status = ReadManifest(files, folder, it->version, depth).status();
-    if (absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)) continue;
-    if (!status.ok()) return status;
-    if (!retention.newest_whole) retention.newest_whole = it->version;
-    if (++whole < keep) continue;
-    retention.oldest_kept = it->version;
-    break;
-  }
-  return retention;
+// Damage, or a format that this program does not read: not a checkpoint to it, but nothing that ends the search.
+bool IsUnusable(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) || absl::IsNotFound(status);
 }
 
-}  // namespace
-
-absl::StatusOr<Manifest> ReadManifest(FileSystem& files, const std::string& folder, Version version, CheckDepth depth) {
-  const std::string version_folder = FolderOf(folder, version);
-  const std::string path = absl::StrCat(version_folder, "/", internal::kManifestName);
+// The manifest, checked by itself.
+absl::StatusOr<Manifest> LoadManifest(FileSystem& files, const std::string& folder, Version version) {
+  const std::string path = absl::StrCat(FolderOf(folder, version), "/", internal::kManifestName);
   const absl::StatusOr<std::string> text = ReadFile(files, path);
   if (absl::IsNotFound(text.status())) {
     return absl::NotFoundError(
@@ -97,12 +72,120 @@ absl::StatusOr<Manifest> ReadManifest(FileSystem& files, const std::string& fold
     return absl::DataLossError(absl::StrCat(path, ": is of version ", manifest->identity.version.value(), ", not of ",
                                             version.value(), ": use another checkpoint"));
   }
-  const absl::StatusOr<internal::CheckpointReader> reader =
-      internal::CheckpointReader::Open(files, version_folder, *manifest);
-  if (!reader.ok()) return reader.status();
-  const absl::Status checked = depth == CheckDepth::kAllBytes ? reader->CheckAll() : absl::OkStatus();
-  if (!checked.ok()) return checked;
   return manifest;
+}
+
+absl::Status CheckFiles(FileSystem& files, const std::string& folder, const Manifest& manifest, CheckDepth depth,
+                        internal::CheckpointReader::Coverage coverage) {
+  const absl::StatusOr<internal::CheckpointReader> reader =
+      internal::CheckpointReader::Open(files, FolderOf(folder, manifest.identity.version), manifest, coverage);
+  if (!reader.ok()) return reader.status();
+  return depth == CheckDepth::kAllBytes ? reader->CheckAll() : absl::OkStatus();
+}
+
+absl::Status CheckOwnFile(FileSystem& files, const std::string& folder, const Manifest& manifest, ShardIndex own,
+                          CheckDepth depth) {
+  Manifest part = manifest;
+  part.files.clear();
+  for (const CheckpointFile& file : manifest.files) {
+    if (file.shard == own) part.files.push_back(file);
+  }
+  if (part.files.empty()) {
+    return absl::DataLossError(absl::StrCat(FolderOf(folder, manifest.identity.version), ": is of ",
+                                            manifest.identity.shards, " shards, and has nothing of shard ",
+                                            own.value()));
+  }
+  return CheckFiles(files, folder, part, depth, internal::CheckpointReader::Coverage::kPart);
+}
+
+bool InScope(const CheckpointIdentity& identity, const CheckpointScope& scope) {
+  return scope.run_id.empty() || identity.run_id == scope.run_id;
+}
+
+// Which versions may go.
+struct Retention {
+  std::optional<Version> newest_whole;
+  std::optional<Version> oldest_kept;  // nothing: there are not enough whole ones to remove any
+  std::vector<Version> strangers;      // of other runs
+
+  bool MayGo(const VersionFolder& folder) const {
+    if (std::find(strangers.begin(), strangers.end(), folder.version) != strangers.end()) return false;
+    if (!folder.has_manifest) return newest_whole && folder.version < *newest_whole;
+    return oldest_kept && folder.version < *oldest_kept;
+  }
+};
+
+absl::StatusOr<Retention> Decide(FileSystem& files, const std::string& folder,
+                                 const std::vector<VersionFolder>& versions, size_t keep,
+                                 const CheckpointScope& scope) {
+  Retention retention;
+  size_t whole = 0;
+  for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
+    if (!it->has_manifest || (scope.newest && it->version > *scope.newest)) continue;
+    const absl::StatusOr<Manifest> manifest = LoadManifest(files, folder, it->version);
+    if (!manifest.ok()) {
+      if (IsUnusable(manifest.status())) continue;
+      return manifest.status();
+    }
+    if (!InScope(manifest->identity, scope)) {
+      retention.strangers.push_back(it->version);
+      continue;
+    }
+    if (retention.oldest_kept) continue;
+    const absl::Status status = scope.own ? CheckOwnFile(files, folder, *manifest, *scope.own, scope.depth)
+                                          : CheckFiles(files, folder, *manifest, scope.depth,
+                                                       internal::CheckpointReader::Coverage::kWholeModel);
+    if (IsUnusable(status)) continue;
+    if (!status.ok()) return status;
+    if (!retention.newest_whole) retention.newest_whole = it->version;
+    if (++whole == keep) retention.oldest_kept = it->version;
+  }
+  return retention;
+}
+
+}  // namespace
+
+absl::StatusOr<Manifest> ReadManifest(FileSystem& files, const std::string& folder, Version version, CheckDepth depth) {
+  absl::StatusOr<Manifest> manifest = LoadManifest(files, folder, version);
+  if (!manifest.ok()) return manifest;
+  absl::Status status = CheckFiles(files, folder, *manifest, depth, internal::CheckpointReader::Coverage::kWholeModel);
+  if (!status.ok()) return status;
+  return manifest;
+}
+
+absl::StatusOr<Manifest> ReadOwnManifest(FileSystem& files, const std::string& folder, Version version, ShardIndex own,
+                                         CheckDepth depth) {
+  absl::StatusOr<Manifest> manifest = LoadManifest(files, folder, version);
+  if (!manifest.ok()) return manifest;
+  absl::Status status = CheckOwnFile(files, folder, *manifest, own, depth);
+  if (!status.ok()) return status;
+  return manifest;
+}
+
+absl::StatusOr<CheckpointsFound> FindCheckpoints(FileSystem& files, const std::string& folder,
+                                                 const CheckpointScope& scope) {
+  const absl::StatusOr<std::vector<Version>> versions = ListCheckpoints(files, folder);
+  if (!versions.ok()) return versions.status();
+  CheckpointsFound found;
+  for (Version version : *versions) {
+    if (scope.newest && version > *scope.newest) continue;
+    absl::StatusOr<Manifest> manifest = LoadManifest(files, folder, version);
+    if (manifest.ok() && !InScope(manifest->identity, scope)) continue;
+    absl::Status status = manifest.status();
+    if (status.ok()) {
+      status = scope.own ? CheckOwnFile(files, folder, *manifest, *scope.own, scope.depth)
+                         : CheckFiles(files, folder, *manifest, scope.depth,
+                                      internal::CheckpointReader::Coverage::kWholeModel);
+    }
+    if (status.ok()) {
+      found.whole.push_back(*std::move(manifest));
+    } else if (IsUnusable(status)) {
+      found.damaged.push_back(std::move(status));
+    } else {
+      return status;
+    }
+  }
+  return found;
 }
 
 absl::StatusOr<std::vector<Version>> ListCheckpoints(FileSystem& files, const std::string& folder) {
@@ -115,10 +198,11 @@ absl::StatusOr<std::vector<Version>> ListCheckpoints(FileSystem& files, const st
   return versions;
 }
 
-absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, size_t keep, CheckDepth depth) {
+absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, size_t keep,
+                                  const CheckpointScope& scope) {
   const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
   if (!versions.ok()) return versions.status();
-  const absl::StatusOr<Retention> retention = Decide(files, folder, *versions, std::max<size_t>(keep, 1), depth);
+  const absl::StatusOr<Retention> retention = Decide(files, folder, *versions, std::max<size_t>(keep, 1), scope);
   if (!retention.ok()) return retention.status();
   absl::Status status;
   for (const VersionFolder& version : *versions) {

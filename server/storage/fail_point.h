@@ -25,8 +25,8 @@ inline constexpr absl::string_view kJournalFailPoints[] = {
 
 // Of the coordinator's file, and of a shard's checkpoints.
 inline constexpr absl::string_view kOtherFailPoints[] = {
-    "coordinator.before-save", "coordinator.after-save", "checkpoint.before-write",
-    "checkpoint.after-write",  "checkpoint.after-base",
+    "coordinator.before-save", "coordinator.after-save", "checkpoint.before-write", "checkpoint.after-write",
+    "checkpoint.after-base",   "manifest.before-write",  "manifest.after-write",
 };
 
 // Tells it, if there is one.

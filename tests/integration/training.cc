@@ -86,16 +86,20 @@ absl::Status Train(const Tiny& tiny, const TrainOptions& options, Tiny::Values& 
   auto held = (*worker)->Define(tiny.model(), Spans(values), absl::Seconds(60));
   if (!held.ok()) return held.status();
   const uint32_t rank = (*worker)->rank().value();
-  for (uint64_t round = held->version + 1; round <= options.rounds; ++round) {
+  while (held->version < options.rounds) {
+    const uint64_t round = held->version + 1;
     if (!options.before(**worker, round)) return absl::CancelledError("ended without leaving");
     Tiny::Values gradient = tiny.Gradient(rank, round, values);
     if (options.spoil != nullptr) options.spoil(rank, round, gradient);
     const float weight = options.weight(rank, round);
-    auto result = (*worker)->PushPull(ConstSpans(gradient), weight, Spans(values), absl::Seconds(60));
-    if (!result.ok()) return result.status();
-    if (options.after != nullptr) options.after(rank, *result);
-    if (result->version != round)
-      return absl::InternalError(absl::StrCat("got version ", result->version, " in round ", round));
+    held = (*worker)->PushPull(ConstSpans(gradient), weight, Spans(values), absl::Seconds(60));
+    if (!held.ok()) return held.status();
+    if (options.after != nullptr) options.after(rank, *held);
+    if (held->rolled_back && options.rolled_back) {
+      options.rolled_back(held->version);
+    } else if (held->version != round || held->rolled_back) {
+      return absl::InternalError(absl::StrCat("got version ", held->version, " in round ", round));
+    }
   }
   return (*worker)->Leave();
 }

@@ -47,6 +47,8 @@ struct TrainOptions {
   std::function<void(uint32_t rank, const RoundResult& result)> after = nullptr;
   // Called before each contribution; returning false ends the loop without leaving, as a crash would.
   std::function<bool(Worker&, uint64_t round)> before = [](Worker&, uint64_t) { return true; };
+  // The run has gone back to `version`, and training goes on from there. Null: that is an error.
+  std::function<void(uint64_t version)> rolled_back = nullptr;
 };
 
 // Joins, trains to version `rounds` and leaves. `values` ends as the parameters.

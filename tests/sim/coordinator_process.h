@@ -76,6 +76,7 @@ class CoordinatorProcess : public Process {
   void Do(const core::SendInstall& effect);
   void Do(const core::DecideRound& effect);
   void Do(const core::GiveVersion& effect);
+  void Do(const core::SendFindRestorable&) {}  // never: no simulated shard has checkpoints
   void Do(const core::EndRun& effect);
   void Do(const core::Note& effect);
 

@@ -25,6 +25,11 @@ void SessionCore::Await(Version target) {
 
 void SessionCore::Step(const GenerationAnnounced& event, SessionEffects& effects) {
   if (event.generation <= generation_) return;
+  const bool rolled_back = defined_ && event.rolled_back_in > generation_;
+  if (rolled_back) {
+    rolled_back_ = true;
+    next_ = event.resume.previous();
+  }
   if (next_ > event.resume) {
     effects.push_back(SessionFailed{absl::DataLossError(
         absl::StrCat("the run resumes at round ", event.resume.value(), ", but this worker already holds version ",
@@ -40,7 +45,9 @@ void SessionCore::Step(const GenerationAnnounced& event, SessionEffects& effects
 }
 
 // Nothing can come that the caller does not wait for: it waits, or it lacks nothing.
-bool SessionCore::Wants() const { return pending_.has_value() || next_ == Round(0) || next_ >= resume_; }
+bool SessionCore::Wants() const {
+  return pending_.has_value() || (next_ == Round(0) && !rolled_back_) || next_ >= resume_;
+}
 
 void SessionCore::GreetAll(SessionEffects& effects) const {
   for (uint32_t s = 0; s < shards_.size(); ++s) {
@@ -74,7 +81,7 @@ void SessionCore::Step(const Contribute& event, SessionEffects& effects) {
 
 // The pending contribution is one for the round that the shards collect in this generation.
 bool SessionCore::Contributes() const {
-  if (!pending_ || generation_ == Generation(0) || *pending_ != next_ || next_ < resume_) return false;
+  if (!pending_ || rolled_back_ || generation_ == Generation(0) || *pending_ != next_ || next_ < resume_) return false;
   return *pending_ > Round(0) || (!members_.empty() && members_.front() == options_.me);
 }
 
@@ -145,12 +152,16 @@ void SessionCore::HoldIfComplete(SessionEffects& effects) {
     return;
   }
   const Version held = target_;
-  VersionHeld effect{.version = held, .participants = std::move(shards_[0].participants), .counted = false};
+  VersionHeld effect{.version = held,
+                     .participants = std::move(shards_[0].participants),
+                     .counted = false,
+                     .rolled_back = std::exchange(rolled_back_, false)};
   const bool took_part =
       std::find(effect.participants.begin(), effect.participants.end(), options_.me.rank) != effect.participants.end();
-  effect.counted = pending_ == held && (took_part || Mutated(Mutation::kCountDropped));
+  effect.counted = !effect.rolled_back && pending_ == held && (took_part || Mutated(Mutation::kCountDropped));
   next_ = held.next();
-  if (pending_ && *pending_ <= held) pending_.reset();
+  defined_ = true;
+  if (effect.rolled_back || (pending_ && *pending_ <= held)) pending_.reset();
   Await(next_);
   effects.push_back(std::move(effect));
 }

@@ -9,7 +9,8 @@
 //
 // Invariants:
 //   1. A version is held only when every shard has completed it in the generation that this worker knows.
-//   2. The held version never goes back; a generation that would take it back ends the session with an error.
+//   2. The held version never goes back, unless the coordinator says that the run has been rolled back to a checkpoint;
+//      any other generation that would take it back ends the session with an error.
 //   3. Nothing of an older generation counts.
 //   4. Nothing is stored unless the caller waits for a version: its memory is its own in between. What comes
 //      nevertheless is asked for again with the next contribution.
@@ -41,6 +42,9 @@ struct GenerationAnnounced {
   Generation generation;
   Round resume;
   std::vector<Member> members;  // ascending by rank
+  // The newest generation that began by going back to a checkpoint; 0: none. If it is newer than what this worker
+  // knows, what it holds is void: it takes version resume - 1, whatever it has.
+  Generation rolled_back_in = {};
 };
 // A connection is ready to send.
 struct Connected {
@@ -102,6 +106,7 @@ struct VersionHeld {
   std::vector<Rank> participants;
   // The worker's contribution made this version. False if there was none, or if its round was closed without it.
   bool counted = false;
+  bool rolled_back = false;  // the run has gone back to this version; a contribution that was pending is void
 };
 // The session cannot go on.
 struct SessionFailed {
@@ -135,6 +140,8 @@ class SessionCore {
   Generation generation() const { return generation_; }
   // The first round whose version this worker lacks.
   Round next() const { return next_; }
+  // This worker holds a version, or did before the run was rolled back.
+  bool defined() const { return defined_; }
   // The version that is awaited now, and by shard what is still missing of it.
   Version target() const { return target_; }
   std::vector<Awaited> AwaitedFrom() const;
@@ -167,6 +174,8 @@ class SessionCore {
   std::vector<Member> members_;
   Round resume_;
   Round next_;
+  bool defined_ = false;
+  bool rolled_back_ = false;  // the version that the run has gone back to is not here yet
   Version target_;
   std::optional<Round> pending_;  // the caller's contribution that is not settled
   bool greet_again_ = false;      // something was not asked for, or not taken, because the caller did not wait

@@ -63,6 +63,9 @@ struct RoundResult {
   // policy than `all`, because the round was closed without it ("dropped").
   bool counted = false;
   uint64_t generation = 0;
+  // A shard had lost what it had, and the run has gone back to `version`: what this call brought does not count. Go on
+  // with round version + 1.
+  bool rolled_back = false;
 };
 
 // Error codes of all calls. The first three leave the worker as it was:

@@ -154,7 +154,8 @@ void Worker::Impl::OnAnnounceLocked(const v1::Announce& announce, Todo& todo) {
   }
   StepLocked(client::GenerationAnnounced{.generation = Generation(announce.generation()),
                                          .resume = Round(announce.resume_round()),
-                                         .members = FromProto(announce.members())},
+                                         .members = FromProto(announce.members()),
+                                         .rolled_back_in = Generation(announce.rolled_back_in())},
              todo);
   for (const v1::Exclusion& excluded : announce.excluded()) {
     if (Rank(excluded.rank()) != me.rank || excluded_from_ == Round(announce.resume_round())) continue;
@@ -303,6 +304,7 @@ void Worker::Impl::PlanLocked(const client::VersionHeld& effect, Todo& todo) {
                      .counted = effect.counted,
                      .generation = session_->generation().value()};
   for (Rank rank : effect.participants) result.participants.push_back(rank.value());
+  result.rolled_back = effect.rolled_back;
   const std::shared_ptr<Call>& call = calls_.current();
   const bool counts = call != nullptr && call->round == effect.version && call->weight > 0;
   if (counts && effect.version > Version(0) && !absl::c_linear_search(effect.participants, membership_.rank())) {
@@ -407,7 +409,7 @@ absl::Status Worker::Impl::StartPushPull(GradientSpans gradients, float weight, 
   {
     MutexLock lock(&mutex_);
     if (absl::Status status = calls_.CheckReady(membership_.leaving()); !status.ok()) return status;
-    if (session_ == nullptr || session_->next() == Round(0)) {
+    if (session_ == nullptr || !session_->defined()) {
       return absl::FailedPreconditionError("PushPull: Define the model first");
     }
     if (absl::Status status = client::CheckSizes("parameters", *model_, Sizes(parameters)); !status.ok()) return status;

@@ -83,9 +83,16 @@ absl::Status TrainingLoop::TrainRound() {
   absl::StatusOr<RoundResult> result = Exchange(contribution);
   if (!result.ok()) return result.status();
   held_ = *std::move(result);
+  if (held_.rolled_back) return TakeRollback();
   const double seconds = SecondsSince(start);
   Report(contribution, seconds);
   return Record(contribution, seconds);
+}
+
+// Everything in a round follows from the version before it: going on from here is all that it takes.
+absl::Status TrainingLoop::TakeRollback() {
+  spdlog::warn("ROLLED BACK: the run goes on from version {}, since a shard had lost what it had", held_.version);
+  return OpenOutput();  // lines of rounds that come again are dropped
 }
 
 TrainingLoop::Contribution TrainingLoop::Compute(uint64_t round) {

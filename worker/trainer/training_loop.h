@@ -44,6 +44,7 @@ class TrainingLoop {
   absl::Status Start();
   absl::Status OpenOutput();
   absl::Status TrainRound();
+  absl::Status TakeRollback();
   absl::Status Finish();
   Contribution Compute(uint64_t round);
   absl::StatusOr<RoundResult> Exchange(const Contribution& contribution);

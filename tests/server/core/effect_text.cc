@@ -108,7 +108,11 @@ struct CoordinatorText {
   std::string operator()(const SendInstall& e) const {
     return StrCat("install generation ", e.generation.value(), " on shard ", e.shard.value(), ", next is round ",
                   e.resume.value(), ", ranks ", Join(e.members),
-                  e.excluded.empty() ? "" : StrCat(", without ", Join(e.excluded)));
+                  e.excluded.empty() ? "" : StrCat(", without ", Join(e.excluded)),
+                  e.restoring == Restoring::kNothing ? "" : ", restoring that");
+  }
+  std::string operator()(const SendFindRestorable& e) const {
+    return StrCat("ask shard ", e.shard.value(), " what it can restore, in generation ", e.generation.value());
   }
   std::string operator()(const DecideRound& e) const {
     return StrCat("close round ", e.round.value(), " of generation ", e.generation.value(), " on shard ",

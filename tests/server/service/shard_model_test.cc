@@ -52,7 +52,6 @@ TEST(ShardModelTest, Model_OnMoreShards_IsCountedByItsPart) {
 
 TEST(ShardModelTest, Checkpoints_AreCountedWhereTheyAreWritten) {
   v1::RunDescription install = InstallOf("adam");
-  install.set_checkpoint_rounds(10);
   const auto durable = ShardModel::Create(install, ShardIndex(0), 10 * kGigabyte, /*durable=*/true);
   const auto fleeting = ShardModel::Create(install, ShardIndex(0), 10 * kGigabyte, /*durable=*/false);
   ASSERT_TRUE(durable.ok() && fleeting.ok());

@@ -207,14 +207,14 @@ TEST_F(Retention, NewestAreDamaged_NewestWholeStays) {
 TEST_F(Retention, FlippedElements_FoundWithAllBytes) {
   for (uint64_t version : {10, 20, 30}) Write(version);
   Flip("version-0000000030", 1);
-  ASSERT_TRUE(RemoveOldCheckpoints(files_, run_.folder, 1, CheckDepth::kAllBytes).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(files_, run_.folder, 1, {.depth = CheckDepth::kAllBytes}).ok());
   EXPECT_THAT(Left(), ElementsAre(20, 30));
 }
 
 TEST_F(Retention, NoneIsWhole_NothingGoes) {
   for (uint64_t version : {10, 20}) Write(version);
   for (const char* version : {"version-0000000010", "version-0000000020"}) Flip(version, 1);
-  ASSERT_TRUE(RemoveOldCheckpoints(files_, run_.folder, 1, CheckDepth::kAllBytes).ok());
+  ASSERT_TRUE(RemoveOldCheckpoints(files_, run_.folder, 1, {.depth = CheckDepth::kAllBytes}).ok());
   EXPECT_THAT(Left(), ElementsAre(10, 20));
 }
 

@@ -205,5 +205,65 @@ TEST_F(SessionTest, Version_ShardsDisagreeAboutItsGeneration_SessionFails) {
               ElementsAre(HasSubstr("completed in generation 1 on shard 0, but in generation 2 on shard 1")));
 }
 
+// ---- Rolling back ----
+
+// This worker holds version 3 and has pushed for round 4 when it learns that the run has gone back to version 1.
+TEST_F(SessionTest, RolledBackDuringACall_TakesTheOlderVersionAndItsContributionIsVoid) {
+  Start();
+  Do(Contribute{Round(0)});
+  for (uint64_t version : {0, 1, 2, 3}) {
+    Receive(1, version);
+    Do(Contribute{Round(version + 1)});
+  }
+  ASSERT_EQ(session_.next(), Round(4));
+  SessionEffects effects;
+  session_.Step(GenerationAnnounced{Generation(2), Round(2), {me_}, /*rolled_back_in=*/Generation(2)}, effects);
+  ASSERT_EQ(effects.size(), 2u) << "greets both shards, and sends nothing";
+  for (const SessionEffect& effect : effects) EXPECT_EQ(std::get<SendAttach>(effect).next, Round(1));
+  Parameters(0, 2, 1);
+  Stored(0, 2, 1);
+  Complete(0, 2, 1, 1);
+  Parameters(1, 2, 1);
+  Stored(1, 2, 1);
+  effects.clear();
+  session_.Step(CompleteArrived{ShardIndex(1), Generation(2), Version(1), Generation(1), {Rank(0), Rank(1)}}, effects);
+  ASSERT_EQ(effects.size(), 1u);
+  EXPECT_EQ(std::get<VersionHeld>(effects[0]).version, Version(1));
+  EXPECT_TRUE(std::get<VersionHeld>(effects[0]).rolled_back);
+  EXPECT_EQ(session_.next(), Round(2));
+  EXPECT_EQ(Do(Contribute{Round(2)}).size(), 2u) << "goes on from there, on both shards";
+}
+
+// Nobody takes what shards would send: it is asked for with the next call.
+TEST_F(SessionTest, RolledBackBetweenCalls_GreetsWithTheNextCall) {
+  Start();
+  Do(Contribute{Round(0)});
+  Receive(1, 0);
+  Do(Contribute{Round(1)});
+  Receive(1, 1);
+  SessionEffects effects;
+  session_.Step(GenerationAnnounced{Generation(2), Round(1), {me_}, /*rolled_back_in=*/Generation(2)}, effects);
+  EXPECT_TRUE(effects.empty());
+  session_.Step(Disconnected{ShardIndex(1), 0}, effects);
+  session_.Step(Connected{ShardIndex(1), 0}, effects);
+  EXPECT_TRUE(effects.empty());
+  EXPECT_TRUE(session_.defined());
+  session_.Step(Contribute{session_.next()}, effects);
+  ASSERT_EQ(effects.size(), 2u);
+  for (const SessionEffect& effect : effects) EXPECT_EQ(std::get<SendAttach>(effect).next, Round(0));
+}
+
+// Generations after the one that rolled back are ordinary ones, and a new worker has nothing to give up.
+TEST_F(SessionTest, RollbackIsKnownAlready_NothingIsGivenUp) {
+  Connect(0);
+  Connect(1);
+  Do(GenerationAnnounced{Generation(5), Round(2), {me_}, Generation(4)});
+  Do(Contribute{Round(0)});
+  Receive(5, 1);
+  EXPECT_EQ(session_.next(), Round(2));
+  Do(GenerationAnnounced{Generation(6), Round(2), {me_}, Generation(4)});
+  EXPECT_EQ(session_.next(), Round(2));
+}
+
 }  // namespace
 }  // namespace lockstep::client
