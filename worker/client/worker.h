@@ -58,7 +58,6 @@ struct RoundResult {
   uint64_t version = 0;
   // Ranks whose contributions made it. Without this worker's rank its contribution did not count (the log says why).
   std::vector<uint32_t> participants;
-  std::vector<uint32_t> participants;  // ranks whose contributions made it
   // This worker's contribution made it. False for a version that it was given: to start with, or, under another round
   // policy than `all`, because the round was closed without it ("dropped").
   bool counted = false;
