@@ -651,9 +651,9 @@ bool CoordinatorCore::Occupied() const {
 }
 
 bool CoordinatorCore::AllLeft() const {
-  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) {
-    return seat.state == SeatState::kLeft || (!seat.expected && !Holds(seat));
-  });
+  // Whoever has only come, and is no member yet, comes too late.
+  return std::all_of(seats_.begin(), seats_.end(),
+                     [](const Seat& seat) { return seat.state == SeatState::kLeft || !seat.expected; });
 }
 
 std::vector<Member> CoordinatorCore::Members() const {
@@ -679,7 +679,14 @@ std::vector<Incarnation> CoordinatorCore::ShardIncarnations() const {
 // Starts a generation change when the run needs one that is not under way yet.
 void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
   if (ended()) return;
-  if (AllLeft()) return End(RunState::kDone, "", now, effects);
+  if (AllLeft()) {
+    End(RunState::kDone, "", now, effects);
+    for (const Seat& seat : seats_) {
+      if (!Holds(seat)) continue;
+      effects.push_back(RefuseWorker{seat.incarnation, absl::AbortedError("the run is done: every worker has left")});
+    }
+    return;
+  }
   const bool shards_present =
       std::all_of(shards_.begin(), shards_.end(), [](const ShardSeat& shard) { return shard.present; });
   if (!shards_present) return;
