@@ -163,15 +163,17 @@ TEST_F(JournalThreadTest, Stop_WhileTheDiskIsFull_Ends) {
 
 SavedRun Example() {
   SavedRun run;
-  run.memory = {.run_id = "0123",
-                .workers = 3,
-                .shards = 2,
-                .generation = Generation(7),
-                .announced = Round(5),
-                .places = {{.rank = Rank(1), .incarnation = Incarnation(11), .name = "b", .defined = true}},
-                .fenced = {Incarnation(4)},
-                .model = ModelSpec{.tensors = {{.name = "w", .shape = {2, 3}}}},
-                .done = false};
+  run.memory = {
+      .run_id = "0123",
+      .workers = 3,
+      .shards = 2,
+      .generation = Generation(7),
+      .announced = Round(5),
+      .places = {{.rank = Rank(1), .incarnation = Incarnation(11), .name = "b", .defined = true, .expected = true}},
+      .fenced = {Incarnation(4)},
+      .departed = {Incarnation(9)},
+      .model = ModelSpec{.tensors = {{.name = "w", .shape = {2, 3}}}},
+      .done = false};
   run.optimizer.set_optimizer("adam");
   run.block_elements = 1024;
   return run;
