@@ -196,6 +196,7 @@ TEST_F(SessionTest, NewGeneration_BelowTheHeldVersion_SessionFails) {
 TEST_F(SessionTest, Version_ShardsDisagreeAboutItsGeneration_SessionFails) {
   Start();
   Receive(1, 0);
+  Do(Contribute{Round(1)});  // only who waits for a version takes it
   for (uint32_t shard : {0, 1}) {
     Parameters(shard, 1, 1);
     Stored(shard, 1, 1);
