@@ -651,9 +651,10 @@ bool CoordinatorCore::Occupied() const {
 }
 
 bool CoordinatorCore::AllLeft() const {
-  // Whoever has only come, and is no member yet, comes too late.
-  return std::all_of(seats_.begin(), seats_.end(),
-                     [](const Seat& seat) { return seat.state == SeatState::kLeft || !seat.expected; });
+  const auto left = [](const Seat& seat) { return seat.state == SeatState::kLeft; };
+  // Whoever has only come, and has not defined the model yet, comes too late.
+  const auto over = [&](const Seat& seat) { return left(seat) || !(seat.expected || (Holds(seat) && seat.defined)); };
+  return std::any_of(seats_.begin(), seats_.end(), left) && std::all_of(seats_.begin(), seats_.end(), over);
 }
 
 std::vector<Member> CoordinatorCore::Members() const {
@@ -681,9 +682,10 @@ void CoordinatorCore::MaybeChange(absl::Time now, CoordinatorEffects& effects) {
   if (ended()) return;
   if (AllLeft()) {
     End(RunState::kDone, "", now, effects);
-    for (const Seat& seat : seats_) {
+    for (Seat& seat : seats_) {
       if (!Holds(seat)) continue;
       effects.push_back(RefuseWorker{seat.incarnation, absl::AbortedError("the run is done: every worker has left")});
+      Vacate(seat, now);
     }
     return;
   }

@@ -254,7 +254,7 @@ void CoordinatorProcess::Do(const core::AcknowledgeLeave& effect) {
   world().Trace("coordinator acknowledges that worker $0 leaves", effect.incarnation);
   if (!left_.insert(effect.incarnation).second) world().Count(Occurrence::kLeaveRepeated);
   const auto holds = [&](const core::CoordinatorMemory::Place& place) {
-    return place.incarnation == effect.incarnation && !place.left;
+    return place.incarnation == effect.incarnation && !place.left && !place.vacant;
   };
   CheckDurable(std::none_of(durable_.places.begin(), durable_.places.end(), holds), "that a worker has left");
   Link* link = WorkerLink(effect.incarnation);

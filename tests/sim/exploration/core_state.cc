@@ -47,8 +47,10 @@ void StateReader::Append(const ShardMemory& memory, std::string& bytes) {
 
 void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
   const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, decider,
-               ask_again, announced, fenced, departed, changed, excluded, failure_code, shards_end] = core;
+               ask_again, announced, rollback, fenced, changed, excluded, failure_code, shards_end, departed] = core;
   Bytes out(bytes);
+  out.Add(rollback.has_value());
+  if (rollback) out.Add(rollback->generation, rollback->from, rollback->to, rollback->reason, rollback->times);
   out.Add(excluded.size(), static_cast<int>(failure_code), shards_end);
   for (const Exclusion& exclusion : excluded) out.Add(exclusion.round, exclusion.rank);
   out.Add(state, failure, generation, resume, model.has_value(), ask_again, announced, changed);
@@ -64,8 +66,15 @@ void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
   for (const auto& answer : change.sealed) {
     out.Add(answer.has_value());
     if (!answer) continue;
-    const auto& [next, completed_in, blank] = *answer;
-    out.Add(next, completed_in, blank);
+    const auto& [next, completed_in, blank, damage] = *answer;
+    out.Add(next, completed_in, blank, damage);
+  }
+  out.Add(change.restoring, change.lost, change.restorable.size());
+  for (const auto& answer : change.restorable) {
+    out.Add(answer.has_value());
+    if (!answer) continue;
+    out.Add(answer->versions.size());
+    for (const RestorableVersion& restorable : answer->versions) out.Add(restorable.version);
   }
   std::vector<Incarnation> sorted(fenced.begin(), fenced.end());
   std::sort(sorted.begin(), sorted.end());
@@ -77,9 +86,10 @@ void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
 namespace lockstep::client {
 
 void StateReader::Append(const SessionCore& core, std::string& bytes) {
-  const auto& [options, generation, members, resume, next, target, pending, greet_again, shards] = core;
+  const auto& [options, generation, members, resume, next, defined, rolled_back, target, pending, greet_again, shards] =
+      core;
   exploration::Bytes out(bytes);
-  out.Add(options.me, generation, members, resume, next, target, pending, greet_again);
+  out.Add(options.me, generation, members, resume, next, defined, rolled_back, target, pending, greet_again);
   for (const SessionCore::Shard& shard : shards) {
     const auto& [connected, received, stored, complete, completed_in, participants] = shard;
     out.Add(connected, received, stored, complete);
