@@ -29,7 +29,7 @@ v1::RunDescription InstallOf(const std::string& optimizer) {
 }
 
 TEST(ShardModelTest, Adam_TooLarge_IsRefusedWithTheArithmeticBeforeMemoryIsTaken) {
-  const auto model = ShardModel::Create(InstallOf("adam"), ShardIndex(0), kGigabyte * 4 / 10);
+  const auto model = ShardModel::Create(InstallOf("adam"), ShardIndex(0), kGigabyte * 4 / 10, /*durable=*/false);
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(model.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(
