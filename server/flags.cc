@@ -284,6 +284,10 @@ absl::Status Check(const ServerFlags& flags) {
   if (flags.policy.kind == core::RoundPolicy::Kind::kDeadline && flags.policy.deadline == absl::InfiniteDuration()) {
     return absl::InvalidArgumentError("--policy deadline needs --deadline DURATION, such as 500ms");
   }
+  // An excluded rank would be counted as a contributor by the decision, and its bad contribution make a round alone.
+  if (flags.policy.decides() && flags.nan_policy == core::NanPolicy::kDrop) {
+    return absl::InvalidArgumentError("--nan-policy drop works with --policy all only; use fail or allow");
+  }
   if (flags.place.shard_index == 0) {
     if (flags.min_workers > flags.place.workers) {
       return absl::InvalidArgumentError(absl::StrCat("--min-workers ", flags.min_workers, " is more than --workers ",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -69,6 +70,11 @@ constexpr absl::Duration kClosing = absl::Seconds(2);
 // happens, the process ends within the grace period. Block the signals before other threads start.
 class StopOnSignal {
  public:
+  // Until then, a signal ends the process at once: nothing has been promised yet. (By default the first process of a
+  // container ignores it.)
+  static void EndAtOnce() {
+    for (int signal : {SIGTERM, SIGINT}) std::signal(signal, [](int) { _exit(static_cast<int>(ExitCode::kDone)); });
+  }
   static void Block() {
     const sigset_t signals = Signals();
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -294,7 +300,7 @@ ServerEnd Judge(const absl::Status& status, const absl::Status& durable) {
 }  // namespace
 
 ServerEnd RunServer(const ServerFlags& flags) {
-  StopOnSignal::Block();
+  StopOnSignal::EndAtOnce();
   const ShardIndex index(flags.place.shard_index);
   service::ShardOptions options = OptionsOfShard(flags);
   if (absl::Status status = CheckDataFolder(flags); !status.ok()) return Unusable(status);
@@ -307,6 +313,7 @@ ServerEnd RunServer(const ServerFlags& flags) {
     recovered = std::optional<service::RecoveredShard>();
   }
   if (!recovered.ok()) return Unusable(recovered.status());
+  StopOnSignal::Block();
   std::unique_ptr<service::CoordinatorDriver> coordinator;
   if (index == ShardIndex(0)) {
     absl::StatusOr<std::unique_ptr<service::CoordinatorDriver>> made = MakeCoordinator(flags);

@@ -165,7 +165,9 @@ class CommandsTest(unittest.TestCase):
             return flags(['server'] + commands.durability_flags(chosen, self.folder, 1))
 
         self.assertEqual(durability(), {'--data-dir': '/tmp/x/state/shard-1', '--durability': 'journal',
-                                        '--fsync': 'never'})
+                                        '--fsync': 'never', '--checkpoint-dir': '/tmp/x/state/checkpoints',
+                                        '--checkpoint-rounds': '0', '--keep-checkpoints': '3'})
+        self.assertEqual(durability('--checkpoint-dir', '/elsewhere')['--checkpoint-dir'], '/elsewhere')
         self.assertEqual(durability('--fsync', 'round')['--fsync'], 'round')
         self.assertEqual(durability('--durability', 'memory'), {'--durability': 'memory'})
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <csignal>
@@ -172,6 +173,29 @@ TEST(HealthTest, Server_IsReadyWithoutWorkers_AndLiveWithoutCoordinator) {
   EXPECT_TRUE(health.started());
   EXPECT_TRUE(health.live());
   EXPECT_THAT(health.message(), ::testing::HasSubstr(cluster.address(0)));
+}
+
+// The process has a handler for the signal, by the kernel's account.
+bool Catches(pid_t pid, int signal) {
+  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("SigCgt:", 0) == 0) return std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1;
+  }
+  return false;
+}
+
+TEST(StopTest, Server_WhoseDiskStandsStillWhileItRecovers_EndsAtOnceWith0) {
+  const std::string folder = NewFolder("recovers");
+  // Whoever opens this waits for ever.
+  ASSERT_EQ(mkfifo(absl::StrCat(folder, "/base").c_str(), 0600), 0);
+  Process server({Program("server/lockstep-server"), "--bind=127.0.0.1:0", absl::StrCat("--data-dir=", folder)},
+                 absl::StrCat(NewFolder("recovers-log"), "/log"));
+  for (int attempt = 0; attempt < 600 && !Catches(server.pid(), SIGTERM); ++attempt) {
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+  EXPECT_EQ(server.Poll(), -1);
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 0);
 }
 
 TEST(DamageTest, Server_StartedOnDamagedData_ExitsWith65AndNamesTheFile) {

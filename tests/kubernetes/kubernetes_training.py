@@ -55,7 +55,7 @@ def check_manifests(cluster, checker):
 
 
 def overlay_for(cluster):
-    return os.path.join(MANIFESTS, 'base' if cluster.version() >= (1, 29) else 'overlays/1.20')
+    return os.path.join(MANIFESTS, 'base' if cluster.version() >= (1, 26) else 'overlays/1.20')
 
 
 class Training:

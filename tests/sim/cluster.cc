@@ -268,7 +268,7 @@ void Cluster::CheckServed(const WorkerProcess& worker) {
   }
   const Plan& plan = world_.plan();
   const absl::Time since = unserved_since_.try_emplace(worker.incarnation(), world_.now()).first->second;
-  const absl::Duration patience = absl::Seconds(1) + 60 * plan.delay + plan.longest_stall() + 20 * plan.disk;
+  const absl::Duration patience = absl::Milliseconds(2500) + 60 * plan.delay + plan.longest_stall() + 20 * plan.disk;
   world_.Expect(world_.now() - since <= patience,
                 absl::StrCat("worker '", worker.name(), "' waits for round ", session->next().value(),
                              ", which is over, and nobody tells it (G6)"));

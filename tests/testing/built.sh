@@ -13,7 +13,8 @@ built() {
   if [[ -z ${HOME:-} || ! -w $HOME ]]; then
     startup+=("--output_user_root=${XDG_CACHE_HOME:-/tmp}/lockstep-bazel-$(id -u)")
   fi
-  bazel "${startup[@]}" build "$@" "$target" </dev/null >&2
+  # A caller's command substitution switches `set -e` off: what was built before must not pass for what was not.
+  bazel "${startup[@]}" build "$@" "$target" </dev/null >&2 || return
   bazel "${startup[@]}" info "$@" bazel-bin </dev/null 2>/dev/null
 }
 
@@ -21,7 +22,7 @@ built() {
 built_programs() {
   local folder=${LOCKSTEP_BIN_DIR:-} program
   if [[ -z $folder ]]; then
-    folder=$(built //:programs)
+    folder=$(built //:programs) || return
   fi
   for program in server/lockstep-server worker/trainer/lockstep-worker deploy/ctl/lockstepctl; do
     [[ -e $folder/$program ]] || program=${program##*/}
