@@ -222,8 +222,9 @@ class Chaos:
 
     def strike_at(self, fail_point):
         """A server is killed, and in its next life it dies at the fail point."""
-        name = 'shard-0' if fail_point.startswith('coordinator') else self.random.choice(['shard-0', 'shard-1'])
-        rare = fail_point.startswith(('journal.segment', 'journal.index', 'coordinator', 'checkpoint'))
+        coordinators = fail_point.startswith(('coordinator', 'manifest'))
+        name = 'shard-0' if coordinators else self.random.choice(['shard-0', 'shard-1'])
+        rare = coordinators or fail_point.startswith(('journal.segment', 'journal.index', 'checkpoint'))
         self.run.fail_points[name] = f'{fail_point}@{1 if rare else self.random.randint(1, 4)}'
         before = self.look()
         self.run.kill([name])
