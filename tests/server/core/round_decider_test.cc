@@ -50,8 +50,8 @@ TEST(RoundDeciderTest, Quorum_LargerThanTheGeneration_NeedsAllOfIt) {
 }
 
 TEST(RoundDeciderTest, Deadline_Passes_ThoseThatAreWholeMakeTheRound) {
-  RoundDecider decider(
-      {.kind = RoundPolicy::Kind::kDeadline, .contributors = 1, .deadline = absl::Milliseconds(500)}, 1);
+  RoundDecider decider({.kind = RoundPolicy::Kind::kDeadline, .contributors = 1, .deadline = absl::Milliseconds(500)},
+                       1);
   decider.Begin(Generation(1), Round(5), kThree);
   EXPECT_EQ(decider.wakes_at(), absl::InfiniteFuture());
   EXPECT_FALSE(decider.Whole(ShardIndex(0), Rank(1), Round(5), kStart));
@@ -61,8 +61,8 @@ TEST(RoundDeciderTest, Deadline_Passes_ThoseThatAreWholeMakeTheRound) {
 }
 
 TEST(RoundDeciderTest, Deadline_TooFew_WaitsForTheFewest) {
-  RoundDecider decider(
-      {.kind = RoundPolicy::Kind::kDeadline, .contributors = 2, .deadline = absl::Milliseconds(500)}, 1);
+  RoundDecider decider({.kind = RoundPolicy::Kind::kDeadline, .contributors = 2, .deadline = absl::Milliseconds(500)},
+                       1);
   decider.Begin(Generation(1), Round(5), kThree);
   EXPECT_FALSE(decider.Whole(ShardIndex(0), Rank(1), Round(5), kStart));
   EXPECT_FALSE(decider.Tick(kStart + absl::Hours(1)));
