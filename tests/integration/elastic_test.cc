@@ -19,9 +19,10 @@ namespace {
 using Ranks = std::vector<uint32_t>;
 
 TEST(ElasticTest, OneJoinsAndOneIsLost_RunGoesOnWithTheOthers) {
-  Cluster cluster({.shards = 2,
-                   .workers = 2,
-                   .flags = {"--lr=0.125", "--lease=1s", "--max-workers=3", "--min-workers=1", "--replace-timeout=1s"}});
+  Cluster cluster(
+      {.shards = 2,
+       .workers = 2,
+       .flags = {"--lr=0.125", "--lease=1s", "--max-workers=3", "--min-workers=1", "--replace-timeout=1s"}});
   const Tiny tiny;
   std::mutex mutex;
   std::map<uint64_t, Ranks> participants;
@@ -58,11 +59,18 @@ TEST(ElasticTest, OneJoinsAndOneIsLost_RunGoesOnWithTheOthers) {
   std::vector<Tiny::Values> values(3);
   std::vector<absl::Status> statuses(3);
   std::vector<std::thread> threads;
-  threads.emplace_back([&] { statuses[0] = train(0, [&] { return shrunk.load(); }, true, last[0], values[0]); });
-  threads.emplace_back([&] { statuses[1] = train(1, [&] { return grown.load(); }, false, last[1], values[1]); });
+  threads.emplace_back([&] {
+    statuses[0] = train(
+        0, [&] { return shrunk.load(); }, true, last[0], values[0]);
+  });
+  threads.emplace_back([&] {
+    statuses[1] = train(
+        1, [&] { return grown.load(); }, false, last[1], values[1]);
+  });
   threads.emplace_back([&] {
     while (newest < 3) absl::SleepFor(absl::Milliseconds(5));
-    statuses[2] = train(2, [&] { return shrunk.load(); }, true, last[2], values[2]);
+    statuses[2] = train(
+        2, [&] { return shrunk.load(); }, true, last[2], values[2]);
   });
   for (std::thread& thread : threads) thread.join();
   for (const absl::Status& status : statuses) EXPECT_TRUE(status.ok()) << status;
