@@ -53,8 +53,9 @@ class Programs:
 class Run:
     """All processes of one run. Restarts what has died when `step` is called."""
 
-    def __init__(self, programs, folder, rounds, optimizer, slowed):
-        self.programs, self.folder, self.rounds, self.optimizer = programs, folder, rounds, optimizer
+    def __init__(self, programs, folder, rounds, options, slowed):
+        self.programs, self.folder, self.rounds = programs, folder, rounds
+        self.optimizer, self.hidden = options.optimizer, options.hidden
         self.slowed = slowed
         self.processes = {}
         self.done = set()
@@ -99,7 +100,7 @@ class Run:
     def worker_command(self, rank):
         command = [self.programs.worker, '--coordinator', self.addresses['shard-0'], '--name', f'worker-{rank}',
                    '--rank', str(rank), '--dataset', 'digits', '--model', 'mlp', '--batch', '16', '--seed', '7',
-                   '--rounds', str(self.rounds)]
+                   '--rounds', str(self.rounds), '--hidden', str(self.hidden)]
         if self.slowed:
             command += ['--delay-max', SLOWED]
         if rank == 0:
@@ -275,13 +276,15 @@ def main():
     parser.add_argument('--seed', type=int, default=1, metavar='S', help='of what is killed and when (%(default)s)')
     parser.add_argument('--every-fail-point', action='store_true', help='fail unless each was hit')
     parser.add_argument('--optimizer', default='adam', help='(%(default)s)')
+    parser.add_argument('--hidden', type=int, default=128, metavar='UNITS',
+                        help='of the model, 300 bytes each: 333333 make it 100 MB (%(default)s)')
     options = parser.parse_args()
     programs = Programs()
     fail_points = fail_points_of(programs)
     scratch = tempfile.mkdtemp(prefix='lockstep-chaos-')
     runs = []
     try:
-        disturbed = Run(programs, os.path.join(scratch, 'disturbed'), ENDLESS, options.optimizer, slowed=True)
+        disturbed = Run(programs, os.path.join(scratch, 'disturbed'), ENDLESS, options, slowed=True)
         runs.append(disturbed)
         chaos = Chaos(disturbed, options, fail_points)
         disturbed.await_version(0)
@@ -291,8 +294,7 @@ def main():
         disturbed.kill(disturbed.names('worker'))
         disturbed.rounds = chaos.look() + LAST_ROUNDS
         disturbed.finish()
-        undisturbed = Run(programs, os.path.join(scratch, 'undisturbed'), disturbed.rounds, options.optimizer,
-                          slowed=False)
+        undisturbed = Run(programs, os.path.join(scratch, 'undisturbed'), disturbed.rounds, options, slowed=False)
         runs.append(undisturbed)
         undisturbed.finish()
         equal = undisturbed.fingerprint() == disturbed.fingerprint()
