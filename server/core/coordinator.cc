@@ -455,7 +455,12 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   const size_t s = event.shard.value();
   if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
   if (!change_.lost.empty()) return;  // it was known already
-  change_.sealed[s] = SealAnswer{event.next, event.completed_in, event.blank, event.damage};
+  change_.sealed[s] = SealAnswer{.next = event.next,
+                                 .completed_in = event.completed_in,
+                                 .completed_in_before = event.completed_in_before,
+                                 .committed = event.committed,
+                                 .blank = event.blank,
+                                 .damage = event.damage};
   const auto answered = [](const auto& answer) { return answer.has_value(); };
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
@@ -474,7 +479,32 @@ std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
                         ", but the run had come to round ", std::max(newest, resume_).value(),
                         damage.empty() ? "" : absl::StrCat(" (", damage, ")"));
   }
-  return "";
+  return resume == Round(0) ? "" : AnotherHistory(resume);
+}
+
+// The same, from the histories of the answers. A shard whose journal has lost its newest records (power was lost, and
+// nothing was synced) may come back with a version that had been undone, and completed in a newer generation.
+std::string CoordinatorCore::AnotherHistory(Round resume) const {
+  const auto completed_in = [resume](const auto& answer) {
+    return answer->next == resume ? answer->completed_in : answer->completed_in_before;
+  };
+  const auto [oldest, newest] =
+      std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
+                          [&](const auto& a, const auto& b) { return completed_in(a) < completed_in(b); });
+  const auto stuck = std::find_if(change_.sealed.begin(), change_.sealed.end(),
+                                  [resume](const auto& answer) { return answer->next > resume && answer->committed; });
+  if (stuck != change_.sealed.end()) {
+    const auto other = std::find_if(change_.sealed.begin(), change_.sealed.end(), [&](const auto& answer) {
+      return answer->next != (*stuck)->next || answer->completed_in != (*stuck)->completed_in;
+    });
+    return absl::StrCat("shard ", other - change_.sealed.begin(), " has lost its memory: version ",
+                        (*stuck)->next.value() - 1, " is committed in generation ", (*stuck)->completed_in.value(),
+                        " (shard ", stuck - change_.sealed.begin(), "), but it does not have it");
+  }
+  if (completed_in(*oldest) == completed_in(*newest)) return "";
+  return absl::StrCat("shard ", oldest - change_.sealed.begin(), " has lost its memory: its version ",
+                      resume.value() - 1, " is from generation ", completed_in(*oldest).value(), ", but shard ",
+                      newest - change_.sealed.begin(), " has it from generation ", completed_in(*newest).value());
 }
 
 // Workers have learnt of no version yet, and some shard lacks the one that the run begins with.

@@ -101,8 +101,10 @@ struct ShardSealed {
   Generation generation;
   Round next;
   Generation completed_in;
-  bool blank = false;       // it has nothing of this run
-  std::string damage = {};  // why, if it once had something
+  bool blank = false;                   // it has nothing of this run
+  std::string damage = {};              // why, if it once had something
+  Generation completed_in_before = {};  // of the version before that, unless `committed`
+  bool committed = false;               // the newest complete version cannot be undone
 };
 // The answer to SendFindRestorable.
 struct ShardRestorable {
@@ -363,6 +365,8 @@ class CoordinatorCore {
   struct SealAnswer {
     Round next;
     Generation completed_in;
+    Generation completed_in_before;
+    bool committed = false;
     bool blank = false;
     std::string damage;
   };
@@ -396,6 +400,7 @@ class CoordinatorCore {
   std::vector<Incarnation> ShardIncarnations() const;
   void MaybeChange(absl::Time now, CoordinatorEffects& effects);
   std::string LostMemory(Round resume, Round newest) const;
+  std::string AnotherHistory(Round resume) const;
   void Resume(absl::Time now, CoordinatorEffects& effects);
   bool Decides(ShardIndex shard, Incarnation incarnation, Generation generation) const;
   void Decide(std::optional<RoundDecider::Decision> decision, CoordinatorEffects& effects) const;

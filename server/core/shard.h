@@ -250,9 +250,11 @@ struct DropContributions {};
 
 struct AnswerSealed {
   Generation generation;
-  Round next;               // newest complete version + 1
-  Generation completed_in;  // of that version
-  bool blank = false;       // this shard has nothing of the run, be it that it is new or that its disk is gone
+  Round next;                      // newest complete version + 1
+  Generation completed_in;         // of that version
+  Generation completed_in_before;  // of the version before; unless that is out of reach
+  bool committed = false;          // the newest one cannot be undone
+  bool blank = false;              // this shard has nothing of the run, be it that it is new or that its disk is gone
 };
 
 // Comes after CommitVersion and UndoBlocks of the same event are done (and durable).

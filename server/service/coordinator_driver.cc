@@ -359,7 +359,9 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
                                  .next = Round(message.sealed().next_round()),
                                  .completed_in = Generation(message.sealed().completed_in()),
                                  .blank = message.sealed().blank(),
-                                 .damage = message.sealed().damage()},
+                                 .damage = message.sealed().damage(),
+                                 .completed_in_before = Generation(message.sealed().completed_in_before()),
+                                 .committed = message.sealed().committed()},
                plan);
   } else if (message.has_installed()) {
     StepLocked(core::ShardInstalled{.shard = stream.shard_,

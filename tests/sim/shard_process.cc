@@ -469,7 +469,9 @@ void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
                                  .generation = effect.generation,
                                  .next = effect.next,
                                  .completed_in = effect.completed_in,
-                                 .blank = effect.blank};
+                                 .blank = effect.blank,
+                                 .completed_in_before = effect.completed_in_before,
+                                 .committed = effect.committed};
   auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
   coordinator_->Send(End::kServer, [coordinator, answer] { coordinator->OnSealed(answer); });
 }

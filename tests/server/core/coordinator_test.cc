@@ -50,8 +50,17 @@ class CoordinatorTest : public testing::Test {
   }
   std::vector<std::string> Sealed(uint32_t shard, uint64_t incarnation, uint64_t generation, uint64_t next,
                                   uint64_t completed_in) {
-    return Do(ShardSealed{ShardIndex(shard), Incarnation(incarnation), Generation(generation), Round(next),
-                          Generation(completed_in)});
+    return Sealed(shard, incarnation, generation, next, completed_in, completed_in);
+  }
+  std::vector<std::string> Sealed(uint32_t shard, uint64_t incarnation, uint64_t generation, uint64_t next,
+                                  uint64_t completed_in, uint64_t completed_in_before, bool committed = false) {
+    return Do(ShardSealed{.shard = ShardIndex(shard),
+                          .incarnation = Incarnation(incarnation),
+                          .generation = Generation(generation),
+                          .next = Round(next),
+                          .completed_in = Generation(completed_in),
+                          .completed_in_before = Generation(completed_in_before),
+                          .committed = committed});
   }
   std::vector<std::string> Installed(uint32_t shard, uint64_t incarnation, uint64_t generation,
                                      std::string error = "") {
@@ -206,7 +215,34 @@ TEST_F(CoordinatorTest, Seals_SameVersionOfDifferentGenerations_IsUndone) {
   Join(21, "b");
   Define(21);
   Sealed(0, 1, 2, 4, 1);
-  EXPECT_THAT(Sealed(1, 2, 2, 4, 2), Contains(HasSubstr("install generation 2 on shard 0, next is round 3")));
+  EXPECT_THAT(Sealed(1, 2, 2, 4, 2, /*completed_in_before=*/1),
+              Contains(HasSubstr("install generation 2 on shard 0, next is round 3")));
+}
+
+// What the disks of shards forget when power is lost and nothing was synced.
+TEST_F(CoordinatorTest, Seals_OneAheadAndTheVersionBeforeOfAnotherGeneration_RunFailsAndNamesTheShard) {
+  Train();
+  Arrive(0, 3);
+  Sealed(0, 3, 2, 3, 1);
+  EXPECT_THAT(Sealed(1, 2, 2, 4, 2, /*completed_in_before=*/2),
+              ElementsAre(HasSubstr("shard 0 has lost its memory: its version 2 is from generation 1, but shard 1 has "
+                                    "it from generation 2")));
+}
+
+TEST_F(CoordinatorTest, Seals_SameVersionOfDifferentGenerationsAsTheOneBefore_RunFails) {
+  Train();
+  Arrive(0, 3);
+  Sealed(0, 3, 2, 4, 1);
+  EXPECT_THAT(Sealed(1, 2, 2, 4, 3, /*completed_in_before=*/2),
+              ElementsAre(HasSubstr("shard 0 has lost its memory: its version 2 is from generation 1")));
+}
+
+TEST_F(CoordinatorTest, Seals_OneIsBehindAVersionThatIsCommitted_RunFailsAndNamesTheShard) {
+  Train();
+  Arrive(0, 3);
+  Sealed(0, 3, 2, 3, 1);
+  EXPECT_THAT(Sealed(1, 2, 2, 4, 1, /*completed_in_before=*/0, /*committed=*/true),
+              ElementsAre(HasSubstr("shard 0 has lost its memory: version 3 is committed in generation 1 (shard 1)")));
 }
 
 TEST_F(CoordinatorTest, Seals_MoreThanOneApart_RunFailsAndNamesTheShard) {

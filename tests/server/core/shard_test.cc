@@ -254,7 +254,9 @@ TEST_F(ShardTest, Seal_WhileReducing_AnsweredWhenTheReductionHasEnded) {
   ServeFirstVersion(1, 1);
   Contribute(First(0), 1, 1, 0);
   EXPECT_THAT(Seal(2), ElementsAre("drop contributions"));
-  EXPECT_THAT(Reduced(0), ElementsAre("sealed for generation 2, next is round 2, newest version is of generation 1"));
+  EXPECT_THAT(
+      Reduced(0),
+      ElementsAre("sealed for generation 2, next is round 2, newest version is of generation 1, the one before of 1"));
 }
 
 TEST_F(ShardTest, Contribution_WhileSealed_Stale) {
@@ -289,8 +291,9 @@ TEST_F(ShardTest, UndoneVersion_NextSeal_AnswersWithTheGenerationOfTheOneBefore)
   Seal(3);
   EXPECT_THAT(Install(3, 1, {First(0)}, 1),
               ElementsAre("drop contributions", "undo blocks 0", "installed generation 3"));
-  EXPECT_THAT(Seal(4), ElementsAre("drop contributions",
-                                   "sealed for generation 4, next is round 1, newest version is of generation 1"));
+  EXPECT_THAT(Seal(4),
+              ElementsAre("drop contributions",
+                          "sealed for generation 4, next is round 1, newest version is of generation 1, committed"));
 }
 
 // A group's sum may have ended after the seal has dropped everything: it must not be left for the new generation.
@@ -400,8 +403,9 @@ TEST_F(JournaledShardTest, Seal_WhileTheRoundIsJournaled_AnsweredWithItAfterward
   Contribute(First(0), 1, 1, 0);
   Reduced(0);
   EXPECT_THAT(Seal(2), ElementsAre("drop contributions"));
-  EXPECT_THAT(Journaled(1, 1),
-              ElementsAre("sealed for generation 2, next is round 2, newest version is of generation 1"));
+  EXPECT_THAT(
+      Journaled(1, 1),
+      ElementsAre("sealed for generation 2, next is round 2, newest version is of generation 1, the one before of 1"));
 }
 
 TEST_F(JournaledShardTest, Seal_WhileTheInstallIsJournaled_AnsweredAfterwards) {
@@ -457,8 +461,10 @@ TEST_F(ShardMemoryTest, RestartedShard_SealedWithAGenerationItHasJournaled_DoesN
 TEST_F(ShardMemoryTest, RestartedShard_NewestVersion_CanBeUndone) {
   ASSERT_TRUE(Install_(1, 0) && Round_(0, 1) && Install_(2, 1) && Round_(1, 2));
   ComeBack();
-  EXPECT_THAT(Seal(3), ElementsAre("drop contributions",
-                                   "sealed for generation 3, next is round 2, newest version is of generation 2"));
+  EXPECT_THAT(
+      Seal(3),
+      ElementsAre("drop contributions",
+                  "sealed for generation 3, next is round 2, newest version is of generation 2, the one before of 1"));
   EXPECT_THAT(Install(3, 1, {First(0)}, 1),
               ElementsAre("drop contributions", "undo blocks 0", "journal that generation 3 resumes at round 1"));
   EXPECT_EQ(shard_.completed_in(), Generation(1));

@@ -78,6 +78,9 @@ std::string Automaton::Text(Place place, const Action& action) const {
       return name + " crashes and comes back";
     case ActionKind::kCrashWithJournal:
       return name + " crashes just after its journal had it, and comes back";
+    case ActionKind::kPowerLoss:
+      return absl::StrCat(name, " loses power, comes back, and its journal lacks the newest ", action.argument,
+                          action.argument == 1 ? " record" : " records");
   }
   return name;
 }

@@ -41,6 +41,7 @@ enum class ActionKind : uint8_t {
   kDetach,            // a shard notices that the stream of rank `argument` has ended
   kCrash,             // killed, and back with its disk
   kCrashWithJournal,  // the same, but what was being written is on the disk
+  kPowerLoss,         // the same, but the newest `argument` records were never synced, and are gone
 };
 
 struct Action {

@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/sim/exploration/bytes.h"
 #include "tests/sim/exploration/core_state.h"
@@ -40,7 +41,7 @@ core::WorkerDefines CoordinatorAutomaton::Define(const Member& worker) {
 }
 
 std::vector<Action> CoordinatorAutomaton::OwnActions(uint32_t state) const {
-  if (states_[state].life >= context_.options.crashes) return {};
+  if (states_[state].life >= context_.options.crashes || context_.options.power_loss) return {};
   return {{ActionKind::kCrash}};
 }
 
@@ -139,6 +140,8 @@ void CoordinatorAutomaton::Do(const core::SendInstall& effect, Taking& taking) {
 }
 
 void CoordinatorAutomaton::Do(const core::EndRun& effect, Taking& taking) {
+  const bool loss = absl::StrContains(effect.failure, "has lost its memory");
+  if (context_.options.power_loss && loss) return;
   taking.outcome.violation = absl::StrCat("the run ends: ", effect.failure);
 }
 

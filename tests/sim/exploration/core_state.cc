@@ -66,8 +66,8 @@ void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
   for (const auto& answer : change.sealed) {
     out.Add(answer.has_value());
     if (!answer) continue;
-    const auto& [next, completed_in, blank, damage] = *answer;
-    out.Add(next, completed_in, blank, damage);
+    const auto& [next, completed_in, completed_in_before, committed, blank, damage] = *answer;
+    out.Add(next, completed_in, completed_in_before, committed, blank, damage);
   }
   out.Add(change.restoring, change.lost, change.restorable.size());
   for (const auto& answer : change.restorable) {

@@ -22,6 +22,8 @@ bool Try(const Case& tried, bool trace) {
   if (!violates && !expected) {
     absl::PrintF("  UNEXPECTED: %s\n", tried.violation.empty() ? "not every state has been seen" : "no violation");
   }
+  if (result.failed > 0)
+    absl::PrintF("  ends: %d well, %d loudly, with the loss named\n", result.finished, result.failed);
   absl::PrintF("  %d states (%s), %d transitions, %d violations, %.1f s; %d states of cores, longest path %d\n\n",
                result.states, result.all ? "all" : "not all", result.transitions, violates ? 1 : 0, result.seconds,
                result.core_states, result.longest);
@@ -53,6 +55,8 @@ int Main(int argc, char** argv) {
       app.add_option("--max-states", own.options.max_states, "Give up after so many")->capture_default_str(),
       app.add_flag("--from-start", from_start, "Begin before generation 1 is installed, not when version 0 is held"),
       app.add_flag("--broken-streams", own.options.broken_streams, "Streams to shards break and are opened again"),
+      app.add_flag("--power-loss", own.options.power_loss,
+                   "Crashes are of shards, and take the newest records of their journals"),
       app.add_option("--without", without, "Rules to switch off: a, b, c, or several")};
   CLI11_PARSE(app, argc, argv);
   bool one = false;

@@ -22,6 +22,7 @@ TEST_P(ExploreTest, AllInterleavings_AsExpected) {
       << result.trace;
   if (GetParam().violation.empty()) {
     EXPECT_GT(result.finished, 0u) << "no run comes to its end";
+    EXPECT_EQ(result.failed > 0, GetParam().options.power_loss) << "only a loss of power may fail a run";
   }
 }
 

@@ -24,7 +24,8 @@ namespace {
 struct State {
   std::array<uint32_t, kPlaces> place = {};  // Automaton::kNobody: nobody is there
   ValueId held = kNoValue;                   // the newest version that any worker has ever held
-  uint16_t crashes = 0;                      // left
+  uint8_t crashes = 0;                       // left
+  uint8_t lost = 0;                          // 1: what was not synced has been lost
   friend bool operator==(const State&, const State&) = default;
 };
 static_assert(sizeof(State) == 4 * kPlaces + 4, "no padding: hashed as bytes");
@@ -93,7 +94,9 @@ class Explorer {
   void Send(MessageId message, State& state);
   void CheckHeld(ValueId held, Transition& transition) const;
   void CheckDisks(Transition& transition) const;
-  bool IsFinished(const State& state) const;
+  const WorkerState& WorkerOf(const State& state, Rank rank) const;
+  bool HasFailed(const State& state) const;
+  std::string CheckEnd(const State& state) const;
   // True: go on.
   bool Expand(uint32_t index);
   void Fail(uint32_t index, const Transition* last, const std::string& violation);
@@ -163,6 +166,7 @@ void Explorer::FindSteps(const State& state, Place place) {
       State& next = transition.next;
       next.place[place] = step.next;
       if (crash) --next.crashes;
+      if (outcome.action.kind == ActionKind::kPowerLoss) next.lost = 1;
       for (const MessageId message : outcome.sent) Send(message, next);
       if (outcome.held != kNoValue) CheckHeld(outcome.held, transition);
       if (next == state && transition.violation.empty()) continue;
@@ -177,7 +181,8 @@ void Explorer::FindSteps(const State& state, Place place) {
 void Explorer::Replace(const State& state, Rank rank) {
   const Place before = PlaceOfWorker(rank, 0);
   const Place after = PlaceOfWorker(rank, 1);
-  if (state.crashes == 0 || state.place[after] != Automaton::kNobody) return;
+  const bool may = state.crashes > 0 && !context_.options.power_loss;
+  if (!may || state.place[after] != Automaton::kNobody) return;
   Transition transition{.next = state, .violation = "", .place = before, .action = std::nullopt, .optional = true};
   --transition.next.crashes;
   Greet({rank, WorkerIncarnation(rank, 1)}, transition.next);
@@ -186,7 +191,9 @@ void Explorer::Replace(const State& state, Rank rank) {
 
 // ---- What must hold ----
 
+// (When what was held may be lost, a worker learns that later: CheckEnd.)
 void Explorer::CheckHeld(ValueId held, Transition& transition) const {
+  if (transition.next.lost != 0) return;
   const Values& values = context_.values;
   ValueId& newest = transition.next.held;
   if (!values.LeadsTo(held, newest) && !values.LeadsTo(newest, held) && transition.violation.empty()) {
@@ -199,6 +206,7 @@ void Explorer::CheckHeld(ValueId held, Transition& transition) const {
 // Whatever has been held, each shard would come back to.
 void Explorer::CheckDisks(Transition& transition) const {
   const State& next = transition.next;
+  if (next.lost != 0) return;
   for (uint32_t s = 0; s < kShards; ++s) {
     const ValueId on_disk = shards_[s]->Get(shards_[s]->state(next.place[s])).on_disk;
     if (context_.values.LeadsTo(next.held, on_disk) || !transition.violation.empty()) continue;
@@ -207,14 +215,28 @@ void Explorer::CheckDisks(Transition& transition) const {
   }
 }
 
-bool Explorer::IsFinished(const State& state) const {
+const WorkerState& Explorer::WorkerOf(const State& state, Rank rank) const {
+  const uint32_t life = state.place[PlaceOfWorker(rank, 1)] != Automaton::kNobody ? 1 : 0;
+  const WorkerAutomaton& worker = *workers_[life * kWorkers + rank.value()];
+  return worker.Get(worker.state(state.place[PlaceOfWorker(rank, life)]));
+}
+
+bool Explorer::HasFailed(const State& state) const {
+  const core::CoordinatorCore& core = coordinator_->Get(coordinator_->state(state.place[kCoordinator])).core;
+  bool failed = core.state() == core::RunState::kFailed;
+  for (uint32_t r = 0; r < kWorkers; ++r) failed |= WorkerOf(state, Rank(r)).failed;
+  return failed;
+}
+
+// What is wrong with a state in which nothing more happens; empty: nothing.
+std::string Explorer::CheckEnd(const State& state) const {
   for (uint32_t r = 0; r < kWorkers; ++r) {
-    const uint32_t life = state.place[PlaceOfWorker(Rank(r), 1)] != Automaton::kNobody ? 1 : 0;
-    const WorkerAutomaton& worker = *workers_[life * kWorkers + r];
-    const uint32_t local = state.place[PlaceOfWorker(Rank(r), life)];
-    if (worker.Get(worker.state(local)).core.next() <= Round(context_.options.rounds)) return false;
+    if (WorkerOf(state, Rank(r)).core.next() <= Round(context_.options.rounds)) {
+      return "nothing more happens, but a worker waits (G6)";
+    }
+    if (WorkerOf(state, Rank(r)).held != WorkerOf(state, Rank(0)).held) return "workers hold different versions (G1)";
   }
-  return true;
+  return "";
 }
 
 // ---- All of them ----
@@ -247,7 +269,7 @@ State Explorer::Begin() {
     absl::StrAppend(&result_.trace, Text(*next), "\n");
     state = next->next;
   }
-  state.crashes = static_cast<uint16_t>(context_.options.crashes);
+  state.crashes = static_cast<uint8_t>(context_.options.crashes);
   return state;
 }
 
@@ -295,10 +317,16 @@ bool Explorer::Expand(uint32_t index) {
     states_.Add(transition.next, index);
   }
   if (goes_on) return true;
-  const bool finished = IsFinished(states_[index]);
-  if (!finished) Fail(index, nullptr, "nothing more happens, but a worker waits (G6)");
+  if (HasFailed(states_[index])) {
+    ++result_.failed;
+    return true;
+  }
+  if (const std::string wrong = CheckEnd(states_[index]); !wrong.empty()) {
+    Fail(index, nullptr, wrong);
+    return false;
+  }
   ++result_.finished;
-  return finished;
+  return true;
 }
 
 ExplorationResult Explorer::Run() {

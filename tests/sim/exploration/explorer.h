@@ -20,6 +20,7 @@ struct ExplorationResult {
   uint64_t core_states = 0;    // of all processes, each by itself
   uint64_t beyond_bounds = 0;  // transitions that were not followed
   uint64_t finished = 0;       // states in which every worker holds the last version and nothing is left to do
+  uint64_t failed = 0;         // states in which the run has failed loudly, and nothing is left to do (power loss only)
   bool all = false;            // every state within the bounds has been seen
   uint32_t longest = 0;        // steps from the start to the farthest state
   double seconds = 0;

@@ -55,7 +55,9 @@ struct Describe {
   std::string operator()(const core::ShardSealed& m) const {
     return StrCat("shard ", m.shard.value(), ", incarnation ", m.incarnation.value(), ", is sealed for generation ",
                   m.generation.value(), ", next is round ", m.next.value(), ", last completed in generation ",
-                  m.completed_in.value(), m.blank ? ", blank" : "");
+                  m.completed_in.value(),
+                  m.committed ? ", committed" : StrCat(", the one before in ", m.completed_in_before.value()),
+                  m.blank ? ", blank" : "");
   }
   std::string operator()(const core::ShardInstalled& m) const {
     return StrCat("shard ", m.shard.value(), ", incarnation ", m.incarnation.value(), ", has installed generation ",
@@ -78,6 +80,7 @@ std::string NameOf(Place place) {
   return StrCat("worker ", worker % kWorkers, worker < static_cast<int>(kWorkers) ? "" : "'");
 }
 
+// Messages of the same text are the same: it must tell all that differs.
 MessageId Messages::Intern(Place to, Content content) {
   std::string text = std::visit(Describe{}, content);
   const auto [at, is_new] = ids_.try_emplace(StrCat(to, ": ", text), static_cast<MessageId>(messages_.size()));

@@ -26,6 +26,9 @@ struct Options {
   Start start = Start::kHolding;
   // A worker's stream to a shard may break and be opened again, and the shard may notice that it has ended.
   bool broken_streams = false;
+  // Crashes are those of shards that take the newest records of their journals along: power is lost, and nothing was
+  // synced. Versions may be lost then, but never silently: a run ends loudly, or goes on with one history.
+  bool power_loss = false;
   // A worker that knows a generation before a shard has installed it is a violation, not only what comes of it.
   bool check_rule_b = true;
   uint64_t max_states = 70'000'000;

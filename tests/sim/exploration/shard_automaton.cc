@@ -28,6 +28,10 @@ std::string ShardState::Key() const {
   Bytes out(key);
   out.Add(writing.index(), reducing, life, may_serve, members, newest, block, on_disk, kept.size());
   for (const Kept& one : kept) out.Add(one.who, one.on);
+  for (const Disk& before : disks_before) {
+    core::StateReader::Append(before.memory, key);
+    out.Add(before.newest);
+  }
   core::StateReader::Append(disk_before_install, key);
   out.Add(installed.generation, installed.resume, installed.members);
   return key;
@@ -39,6 +43,7 @@ ShardAutomaton::ShardAutomaton(Context& context, ShardIndex index) : Automaton(c
                             .writing = {},
                             .members = {},
                             .kept = {},
+                            .disks_before = {},
                             .disk_before_install = {},
                             .installed = {}});
 }
@@ -59,10 +64,13 @@ std::vector<Action> ShardAutomaton::OwnActions(uint32_t state) const {
     if (!context_.options.broken_streams) break;
     actions.push_back({ActionKind::kDetach, static_cast<uint16_t>(member.rank.value())});
   }
-  if (shard.life < context_.options.crashes) {
-    actions.push_back({ActionKind::kCrash});
-    if (writing) actions.push_back({ActionKind::kCrashWithJournal});
+  if (shard.life >= context_.options.crashes) return actions;
+  for (size_t lost = 1; lost <= shard.disks_before.size(); ++lost) {
+    actions.push_back({ActionKind::kPowerLoss, static_cast<uint16_t>(lost)});
   }
+  if (context_.options.power_loss) return actions;
+  actions.push_back({ActionKind::kCrash});
+  if (writing) actions.push_back({ActionKind::kCrashWithJournal});
   return actions;
 }
 
@@ -83,7 +91,8 @@ Outcome ShardAutomaton::Take(uint32_t state, Action action) {
       break;
     case ActionKind::kCrash:
     case ActionKind::kCrashWithJournal:
-      Crash(action.kind == ActionKind::kCrashWithJournal, taking);
+    case ActionKind::kPowerLoss:
+      Crash(action, taking);
       break;
     case ActionKind::kReconnect:
       break;
@@ -146,6 +155,7 @@ void ShardAutomaton::EndReduction(Taking& taking) {
 // The record that was being written is on the disk.
 void ShardAutomaton::WriteToDisk(ShardState& state, Outcome& outcome) const {
   const Round before = state.disk.next();
+  if (context_.options.power_loss) state.disks_before.push_back({state.disk, state.on_disk});
   if (std::holds_alternative<core::JournalInstall>(state.writing) && !context_.options.rules.restarted_shard_waits) {
     state.disk_before_install = state.disk;
   }
@@ -172,9 +182,15 @@ void ShardAutomaton::EndWriting(Taking& taking) {
              record);
 }
 
-void ShardAutomaton::Crash(bool written, Taking& taking) {
+void ShardAutomaton::Crash(Action action, Taking& taking) {
   ShardState& state = taking.state;
-  if (written) WriteToDisk(state, taking.outcome);
+  if (action.kind == ActionKind::kCrashWithJournal) WriteToDisk(state, taking.outcome);
+  if (action.kind == ActionKind::kPowerLoss) {
+    const size_t whole = state.disks_before.size() - action.argument;
+    state.disk = state.disks_before[whole].memory;
+    state.on_disk = state.disks_before[whole].newest;
+    state.disks_before.resize(whole);
+  }
   const uint32_t life = state.life + 1;
   const Incarnation self = ShardIncarnation(index_, life);
   ShardState back{.core = state.disk.empty() ? core::ShardCore(self, core::Durability::kJournal)
@@ -186,6 +202,7 @@ void ShardAutomaton::Crash(bool written, Taking& taking) {
                   .kept = {},
                   .newest = state.on_disk,
                   .on_disk = state.on_disk,
+                  .disks_before = state.disks_before,
                   .disk_before_install = state.disk_before_install,
                   .installed = state.installed};
   state = std::move(back);
@@ -267,8 +284,10 @@ void ShardAutomaton::Do(const core::KeepPayload& effect, Taking& taking) {
 }
 
 void ShardAutomaton::Do(const core::RejectConnection& effect, Taking& taking) {
-  const bool early = absl::IsFailedPrecondition(effect.status) && !context_.options.check_rule_b;
-  Expect(early, taking, absl::StrCat("rejects a worker that does nothing wrong: ", effect.status.message()));
+  // "Attach again": a shard that has lost its newest install is behind its workers.
+  const bool behind = context_.options.power_loss || !context_.options.check_rule_b;
+  Expect(behind && absl::IsFailedPrecondition(effect.status), taking,
+         absl::StrCat("rejects a worker that does nothing wrong: ", effect.status.message()));
 }
 
 void ShardAutomaton::Do(const core::SumGroup&, Taking& taking) {
@@ -357,7 +376,9 @@ void ShardAutomaton::Do(const core::AnswerSealed& effect, Taking& taking) {
                          .generation = effect.generation,
                          .next = effect.next,
                          .completed_in = blind ? Generation(0) : effect.completed_in,
-                         .blank = effect.blank},
+                         .blank = effect.blank,
+                         .completed_in_before = blind ? Generation(0) : effect.completed_in_before,
+                         .committed = effect.committed},
        taking);
 }
 

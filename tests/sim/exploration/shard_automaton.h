@@ -24,6 +24,10 @@ struct ShardState {
     ValueId on;
   };
   struct Nothing {};
+  struct Disk {
+    core::ShardMemory memory;
+    ValueId newest;
+  };
 
   core::ShardCore core;
   core::ShardMemory disk;
@@ -36,6 +40,7 @@ struct ShardState {
   ValueId newest = kNoValue;              // complete in memory
   ValueId block = kNoValue;               // of the round in progress, when it is reduced
   ValueId on_disk = kNoValue;             // what the disk would come back to
+  std::vector<Disk> disks_before;         // before each record, the oldest first; only with power loss
   core::ShardMemory disk_before_install;  // only without rule a, as is the next
   core::InstallGeneration installed;
 
@@ -67,7 +72,7 @@ class ShardAutomaton final : public Automaton {
   void Deliver(const Content& content, Taking& taking);
   void EndReduction(Taking& taking);
   void EndWriting(Taking& taking);
-  void Crash(bool written, Taking& taking);
+  void Crash(Action action, Taking& taking);
   void WriteToDisk(ShardState& state, Outcome& outcome) const;
   void GoOnAsIfNothingHadBeen(ShardState& state) const;
   static void Expect(bool holds, Taking& taking, const std::string& what);

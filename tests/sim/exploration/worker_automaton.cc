@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "tests/sim/exploration/bytes.h"
 #include "tests/sim/exploration/core_state.h"
@@ -18,7 +19,7 @@ std::string WorkerState::Key() const {
   client::StateReader::Append(core, key);
   Bytes out(key);
   for (const ValueId value : stored) out.Add(value);
-  out.Add(held);
+  out.Add(held, failed);
   return key;
 }
 
@@ -40,6 +41,7 @@ std::vector<Action> WorkerAutomaton::OwnActions(uint32_t) const {
 }
 
 Outcome WorkerAutomaton::Take(uint32_t state, Action action) {
+  if (states_[state].failed) return {.action = action, .next = state, .sent = {}, .violation = ""};
   Taking taking{.state = states_[state], .outcome = {}};
   if (action.kind == ActionKind::kReconnect) {
     taking.outcome.optional = true;
@@ -66,6 +68,7 @@ void WorkerAutomaton::Step(const Event& event, Taking& taking) {
 }
 
 bool WorkerAutomaton::IsPast(uint32_t state, const Content& message) const {
+  if (states_[state].failed) return true;
   const client::SessionCore& core = states_[state].core;
   // Within a generation, the awaited version only grows.
   const auto late = [&](Generation generation, Version version) {
@@ -131,7 +134,8 @@ void WorkerAutomaton::Do(const client::VersionHeld& effect, Taking& taking) {
 }
 
 void WorkerAutomaton::Do(const client::SessionFailed& effect, Taking& taking) {
-  Expect(false, taking, absl::StrCat("a session fails: ", effect.status.message()));
+  taking.state.failed = context_.options.power_loss && absl::IsDataLoss(effect.status);
+  Expect(taking.state.failed, taking, absl::StrCat("a session fails: ", effect.status.message()));
 }
 
 }  // namespace lockstep::exploration

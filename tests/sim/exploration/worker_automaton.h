@@ -21,6 +21,7 @@ struct WorkerState {
   client::SessionCore core;
   std::array<ValueId, kShards> stored = {};
   ValueId held = kNoValue;
+  bool failed = false;  // loudly, because the servers have lost a version; only with power loss
 
   std::string Key() const;
 };
