@@ -329,7 +329,7 @@ ServerEnd RunServer(const ServerFlags& flags) {
   grpc::ServerBuilder builder;
   wire::ConfigureServer(builder);
   builder.AddListeningPort(flags.place.bind, grpc::InsecureServerCredentials(), &port);
-  service::ShardService shard_service(&shard);
+  service::ShardService shard_service(coordinator.get(), &shard, flags.place.coordinator);
   builder.RegisterService(&shard_service);
   std::unique_ptr<service::CoordinatorService> coordinator_service;
   if (coordinator != nullptr) {

@@ -723,6 +723,18 @@ v1::Status CoordinatorDriver::Status(uint32_t most_rounds) const {
   return status;
 }
 
+absl::StatusOr<std::string> CoordinatorDriver::AddressOf(ShardIndex shard) const {
+  MutexLock lock(&mutex_);
+  const std::vector<core::ShardSeat>& seats = core_.shards();
+  if (shard.value() >= seats.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no shard ", shard.value(), ": this run has shards 0 to ", seats.size() - 1));
+  }
+  const core::ShardSeat& seat = seats[shard.value()];
+  if (!seat.present) return absl::UnavailableError(absl::StrCat("shard ", shard.value(), " is not here; try again"));
+  return seat.address;
+}
+
 absl::StatusOr<std::string> CoordinatorDriver::Evict(Rank rank) {
   Plan plan;
   Outbox::Actions now;

@@ -102,6 +102,9 @@ class CoordinatorDriver {
   void OnShardClosed(const ServeStream& stream);
 
   v1::Status Status(uint32_t most_rounds) const;
+  // Where shard `shard` listens. INVALID_ARGUMENT: this run has no such shard; UNAVAILABLE: it has not come, or is
+  // away.
+  absl::StatusOr<std::string> AddressOf(ShardIndex shard) const;
   absl::StatusOr<std::string> Evict(Rank rank);
   // Has a checkpoint written soon; returns how things stood before. FAILED_PRECONDITION: there can be none, and why.
   absl::StatusOr<v1::CheckpointStatus> TakeCheckpoint();

@@ -12,12 +12,12 @@
 #include "common/mutex.h"
 #include "common/wire/channel.h"
 #include "common/wire/status.h"
+#include "server/service/forwarding.h"
 
 namespace lockstep::service {
 namespace {
 
 constexpr std::chrono::seconds kForwardTimeout{3};
-constexpr char kForwarded[] = "lockstep-forwarded";  // metadata of a question that has been passed on once
 
 // One reader's call. Deletes itself when gRPC is done with it; the driver may hold it longer.
 class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
@@ -26,19 +26,10 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   explicit PullReactor(grpc::CallbackServerContext* context) : context_(context) {}
 
-  static PullReactor* Start(ShardDriver* driver, grpc::CallbackServerContext* context,
-                            const grpc::ByteBuffer& request) {
+  static std::shared_ptr<PullReactor> Start(grpc::CallbackServerContext* context) {
     auto reactor = std::make_shared<PullReactor>(context);
     reactor->self_ = reactor;
-    v1::PullRequest message;
-    grpc::ByteBuffer bytes = request;
-    grpc::ProtoBufferReader reader(&bytes);
-    if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) {
-      reactor->Refuse(absl::InvalidArgumentError("expected a lockstep.v1.PullRequest"), {});
-    } else {
-      driver->Pull(message, reactor);
-    }
-    return reactor.get();
+    return reactor;
   }
 
   void Serve(std::vector<grpc::ByteBuffer> frames) override {
@@ -97,37 +88,56 @@ grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const
 template <typename Call>
 grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const std::string& address, Call call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (context->client_metadata().count(kForwarded) > 0) {
-    reactor->Finish(
-        {grpc::StatusCode::FAILED_PRECONDITION,
-         "a shard passed this question on to another shard that is not 0: check their --coordinator flags"});
+  if (WasPassedOn(*context)) {
+    reactor->Finish(WrongProcess());
     return reactor;
   }
   auto onward = std::make_shared<grpc::ClientContext>();
-  onward->AddMetadata(kForwarded, "1");
+  MarkPassedOn(*onward);
   onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
   const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(wire::ControlChannel(address));
-  call(*stub, onward.get(), [reactor, onward, stub, address](grpc::Status status) {
-    const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (unreachable) {
-      status = {grpc::StatusCode::UNAVAILABLE, absl::StrCat("this shard is up, but cannot reach the coordinator at ",
-                                                            address, ": ", status.error_message())};
-    }
-    reactor->Finish(status);
+  call(*stub, onward.get(), [reactor, onward, stub, address](const grpc::Status& status) {
+    reactor->Finish(FromFarther(status, "the coordinator", address));
   });
   return reactor;
 }
 
 }  // namespace
 
+ShardService::ShardService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address)
+    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)) {}
+
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ShardService::Exchange(grpc::CallbackServerContext*) {
-  return std::make_shared<ExchangeStream>(driver_)->Open();
+  return std::make_shared<ExchangeStream>(shard_)->Open();
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackServerContext* context,
                                                                const grpc::ByteBuffer* request) {
-  return PullReactor::Start(driver_, context, *request);
+  v1::PullRequest message;
+  grpc::ByteBuffer bytes = *request;
+  grpc::ProtoBufferReader reader(&bytes);
+  const auto refuse = [&](const absl::Status& status) {
+    const auto reactor = PullReactor::Start(context);
+    reactor->Refuse(status, {});
+    return reactor.get();
+  };
+  if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) {
+    return refuse(absl::InvalidArgumentError("expected a lockstep.v1.PullRequest"));
+  }
+  const bool of_another = message.has_shard() && ShardIndex(message.shard()) != shard_->shard();
+  if (!of_another) {
+    auto reactor = PullReactor::Start(context);
+    grpc::ServerWriteReactor<grpc::ByteBuffer>* const started = reactor.get();
+    shard_->Pull(message, std::move(reactor));
+    return started;
+  }
+  if (coordinator_ == nullptr) {
+    if (WasPassedOn(*context)) return refuse(wire::FromGrpc(WrongProcess()));
+    return RelayPull(context, *request, "the coordinator", coordinator_address_);
+  }
+  const absl::StatusOr<std::string> address = coordinator_->AddressOf(ShardIndex(message.shard()));
+  if (!address.ok()) return refuse(address.status());
+  return RelayPull(context, *request, absl::StrCat("shard ", message.shard()), *address);
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {

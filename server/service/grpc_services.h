@@ -16,18 +16,22 @@
 
 namespace lockstep::service {
 
-// The data path; both calls carry raw bytes, so that payloads are not copied.
+// The data path; both calls carry raw bytes, so that payloads are not copied. A Pull of another shard's blocks is
+// passed on (forwarding.h).
 class ShardService final
     : public v1::Shard::WithRawCallbackMethod_Exchange<v1::Shard::WithRawCallbackMethod_Pull<v1::Shard::Service>> {
  public:
-  explicit ShardService(ShardDriver* driver) : driver_(driver) {}
+  // `coordinator` may be null: then it is at `coordinator_address`.
+  ShardService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address);
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext*) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext*,
                                                    const grpc::ByteBuffer* request) override;
 
  private:
-  ShardDriver* const driver_;
+  CoordinatorDriver* const coordinator_;
+  ShardDriver* const shard_;
+  const std::string coordinator_address_;
 };
 
 class CoordinatorService final : public v1::Coordinator::CallbackService {

@@ -68,6 +68,7 @@ class ShardDriver : public ExchangeStream::Owner,
               std::optional<RecoveredShard> recovered = std::nullopt);
 
   Incarnation incarnation() const { return options_.self; }
+  ShardIndex shard() const { return options_.shard; }
   // The run that this life of the shard serves; empty before it has been welcomed.
   std::string run_id() const;
   // The same, but empty until the shard holds something of the run: till then it can serve another one.

@@ -142,11 +142,11 @@ def train_here(programs):
     return summary['fingerprint'], summary['test_accuracy']
 
 
-def look_from_outside(cluster, programs):
-    """`lockstepctl status` through `kubectl port-forward`."""
+def from_outside(cluster, programs, *command):
+    """What `lockstepctl` says through `kubectl port-forward`: shard addresses lead nowhere from here."""
     with Forwarded(cluster, 'service/lockstep', 7700) as forwarded:
-        done = run([os.path.join(programs, 'lockstepctl'), '--endpoint', forwarded.endpoint, 'status'], check=False)
-    expect(done.returncode in (0, 1), f'lockstepctl status from outside: {done.stderr}')
+        done = run([os.path.join(programs, 'lockstepctl'), '--endpoint', forwarded.endpoint, *command], check=False)
+    expect(done.returncode in (0, 1), f'lockstepctl {command[0]} from outside: {done.stderr}')
     return done.stdout
 
 
@@ -192,10 +192,11 @@ class Disturbances:
         start = time.monotonic()
         disturb()
         eventually(lambda: self._replaced(uids), f'a pod is replaced after: {what}', POD_PATIENCE)
+        replaced = time.monotonic() - start
         newest = self._training.wait_for_version(before['version'], f'the run answers after: {what}')
+        answers = time.monotonic() - start
         after = self._training.wait_for_version(newest['version'] + 2, f'training goes on after: {what}')
-        self.table.append((what, before['version'], time.monotonic() - start, after['version']))
-        say(f'{what}: version {before["version"]} -> {after["version"]}, {self.table[-1][2]:.1f} s')
+        self.table.append((what, before['version'], replaced, answers, time.monotonic() - start, after['version']))
 
     def _uids(self):
         return {pod['metadata']['uid'] for component in ('shard', 'worker') for pod in self._cluster.pods(component)}
@@ -211,9 +212,10 @@ class Disturbances:
 
 def print_table(rows):
     say('')
-    say(f'{"WHAT":<55} {"AT VERSION":>10} {"NEXT VERSION AFTER":>19} {"VERSION":>8}')
-    for what, before, seconds, after in rows:
-        say(f'{what:<55} {before:>10} {seconds:>17.1f} s {after:>8}')
+    say('seconds until Kubernetes runs the new pods, the run answers, and it has made two more versions')
+    say(f'{"WHAT":<55} {"AT VERSION":>10} {"PODS":>8} {"ANSWERS":>8} {"TRAINS":>8} {"VERSION":>8}')
+    for what, before, replaced, answers, trains, after in rows:
+        say(f'{what:<55} {before:>10} {replaced:>6.1f} s {answers:>6.1f} s {trains:>6.1f} s {after:>8}')
 
 
 def train_undisturbed(cluster, programs):
@@ -221,10 +223,12 @@ def train_undisturbed(cluster, programs):
         start = time.monotonic()
         training.wait_for_version(1, 'the training begins')
         say(f'version 1 after {time.monotonic() - start:.1f} s')
-        inside, outside = look_from_inside(cluster), look_from_outside(cluster, programs)
+        inside, outside = look_from_inside(cluster), from_outside(cluster, programs, 'status')
         say(f'\nlockstepctl status, inside a pod:\n{inside}\nthrough kubectl port-forward:\n{outside}')
         seconds, accuracy = training.wait_for_end()
         fingerprint = training.fingerprint()
+        outside = json.loads(from_outside(cluster, programs, 'fingerprint', '-o', 'json'))['fingerprint']
+        expect(outside == fingerprint, f'fingerprint {fingerprint} inside, {outside} through kubectl port-forward')
         say(f'undisturbed: accuracy {accuracy}, fingerprint {fingerprint}, {seconds:.0f} s')
         return fingerprint, accuracy
 

@@ -134,8 +134,12 @@ class Reader::Impl {
     snapshot.version = version.value_or(choice.version());
     std::vector<std::vector<float>*> tensors;
     for (NamedTensor& tensor : snapshot.tensors) tensors.push_back(&tensor.values);
-    const client::PullPlan plan{
-        .run_id = run_id_, .version = snapshot.version, .deadline = deadline, .layout = &*layout_, .tensors = tensors};
+    const client::PullPlan plan{.run_id = run_id_,
+                                .version = snapshot.version,
+                                .deadline = deadline,
+                                .layout = &*layout_,
+                                .endpoint = endpoint_,
+                                .tensors = tensors};
     client::PullGroup group(plan, AddressesOf(*status));
     const absl::Status pulled = group.Run(version ? deadline - absl::Now() : kPatience);
     choice.Told(group.newest());

@@ -1,7 +1,8 @@
 // Reader: one consistent version of the model, for processes that only read (evaluation, export, fingerprints).
 //
 // It names a version a little ahead of training; every shard hands that version's blocks over when it completes it and
-// lets them go. Training is never held up.
+// lets them go. Training is never held up. A shard whose address cannot be reached from here within a second is asked
+// through the one that the reader was opened with, so that one forwarded port is enough.
 //
 // Thread-safety: one call at a time.
 #ifndef LOCKSTEP_WORKER_CLIENT_READER_H_

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/wire/channel.h"
 #include "common/wire/frame.h"
 #include "common/wire/status.h"
@@ -21,6 +22,19 @@ wire::Frame View(const v1::Frame& message) {
   return frame;
 }
 
+// How long a shard's own address may take before it is asked for through another shard.
+constexpr absl::Duration kConnectPatience = absl::Seconds(1);
+
+bool Connects(grpc::Channel& channel) {
+  const auto deadline = absl::ToChronoTime(absl::Now() + kConnectPatience);
+  while (true) {
+    const grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) return false;
+    if (!channel.WaitForStateChange(state, deadline)) return false;
+  }
+}
+
 }  // namespace
 
 ShardPull::ShardPull(const PullPlan& plan, ShardIndex shard, std::string address, std::function<void()> begins)
@@ -31,11 +45,19 @@ ShardPull::ShardPull(const PullPlan& plan, ShardIndex shard, std::string address
       received_(plan.layout->of_shard(shard).size()),
       missing_(static_cast<uint32_t>(received_.size())) {}
 
+std::shared_ptr<grpc::Channel> ShardPull::Connect() {
+  std::shared_ptr<grpc::Channel> channel = wire::DataChannel(address_);
+  if (address_ == plan_.endpoint || Connects(*channel)) return channel;
+  passed_on_ = true;
+  return wire::DataChannel(plan_.endpoint);
+}
+
 absl::Status ShardPull::Run() {
-  const std::unique_ptr<v1::Shard::Stub> stub = v1::Shard::NewStub(wire::DataChannel(address_));
+  const std::unique_ptr<v1::Shard::Stub> stub = v1::Shard::NewStub(Connect());
   v1::PullRequest request;
   request.set_run_id(plan_.run_id);
   request.set_version(plan_.version);
+  if (passed_on_) request.set_shard(shard_.value());
   context_.set_deadline(absl::ToChronoTime(plan_.deadline));
   const std::unique_ptr<grpc::ClientReader<v1::Frame>> reader = stub->Pull(&context_, request);
   const absl::Status read = ReadAll(*reader);
@@ -98,7 +120,8 @@ absl::Status ShardPull::TakeComplete(const v1::FrameHeader& header) {
 
 absl::Status ShardPull::Explain(const absl::Status& status) const {
   return absl::Status(status.code(), absl::StrCat("version ", plan_.version, " from shard ", shard_.value(), " (",
-                                                  address_, "): ", status.message()));
+                                                  address_, passed_on_ ? ", asked for through " : "",
+                                                  passed_on_ ? plan_.endpoint : "", "): ", status.message()));
 }
 
 std::optional<uint64_t> ShardPull::newest() const {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct PullPlan {
   uint64_t version = 0;
   absl::Time deadline;  // of the wall clock, as gRPC counts
   const BlockLayout* layout = nullptr;
+  // The shard that was asked first. It passes on what is meant for one whose address cannot be reached from here.
+  std::string endpoint;
   absl::Span<std::vector<float>* const> tensors;  // by tensor, sized; shards write disjoint parts
 };
 
@@ -46,6 +49,8 @@ class ShardPull {
   std::optional<uint64_t> newest() const;
 
  private:
+  // To the shard itself, or to the endpoint if that does not succeed.
+  std::shared_ptr<grpc::Channel> Connect();
   absl::Status ReadAll(grpc::ClientReader<v1::Frame>& reader);
   absl::Status Take(const v1::Frame& message);
   absl::Status TakeBlock(const v1::Frame& message);
@@ -59,6 +64,7 @@ class ShardPull {
   grpc::ClientContext context_;
   std::vector<bool> received_;  // by slot
   uint32_t missing_;
+  bool passed_on_ = false;  // the endpoint is asked for this shard's blocks
   bool complete_ = false;
   Generation completed_in_;
 };

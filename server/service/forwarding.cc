@@ -1,0 +1,120 @@
+#include "server/service/forwarding.h"
+
+#include <grpcpp/generic/generic_stub.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/wire/channel.h"
+#include "common/wire/status.h"
+
+namespace lockstep::service {
+namespace {
+
+constexpr char kMark[] = "lockstep-forwarded";
+constexpr char kPullMethod[] = "/lockstep.v1.Shard/Pull";
+
+// A frame is read from the shard, then written to the reader, then the next one is read: never both at once, so that no
+// lock is needed. The hold on the call to the shard is let go when no more is read; only then does it end, and with it
+// the reader's call.
+class PullRelay {
+ public:
+  PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, std::string whom,
+            std::string address)
+      : context_(context), request_(request), whom_(std::move(whom)), address_(std::move(address)) {}
+
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(std::shared_ptr<PullRelay> relay) {
+    relay->reader_.self = relay;
+    relay->shard_.self = relay;
+    relay->Begin();
+    return &relay->reader_;
+  }
+
+ private:
+  // The reader's call, which comes in.
+  struct ReaderSide final : grpc::ServerWriteReactor<grpc::ByteBuffer> {
+    explicit ReaderSide(PullRelay* relay) : relay(relay) {}
+    void OnWriteDone(bool ok) override { relay->OnWritten(ok); }
+    void OnCancel() override { relay->onward_.TryCancel(); }
+    void OnDone() override { std::exchange(self, nullptr).reset(); }
+    PullRelay* const relay;
+    std::shared_ptr<PullRelay> self;
+  };
+  // The call to the shard, which goes out.
+  struct ShardSide final : grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+    explicit ShardSide(PullRelay* relay) : relay(relay) {}
+    void OnReadDone(bool ok) override { relay->OnRead(ok); }
+    void OnDone(const grpc::Status& status) override {
+      relay->OnEnd(status);
+      std::exchange(self, nullptr).reset();
+    }
+    PullRelay* const relay;
+    std::shared_ptr<PullRelay> self;
+  };
+
+  void Begin() {
+    MarkPassedOn(onward_);
+    onward_.set_deadline(context_->deadline());
+    stub_.PrepareBidiStreamingCall(&onward_, kPullMethod, {}, &shard_);
+    shard_.AddHold();
+    shard_.StartWriteLast(&request_, {});
+    shard_.StartRead(&frame_);
+    shard_.StartCall();
+  }
+  void OnRead(bool ok) {
+    if (!ok) return shard_.RemoveHold();
+    reader_.StartWrite(&frame_);
+  }
+  void OnWritten(bool ok) {
+    if (ok) return shard_.StartRead(&frame_);
+    onward_.TryCancel();
+    shard_.RemoveHold();
+  }
+  void OnEnd(const grpc::Status& status) {
+    const auto& trailers = onward_.GetServerTrailingMetadata();
+    if (const auto newest = trailers.find(wire::kNewestVersionTrailer); newest != trailers.end()) {
+      context_->AddTrailingMetadata(wire::kNewestVersionTrailer,
+                                    std::string(newest->second.data(), newest->second.size()));
+    }
+    reader_.Finish(FromFarther(status, whom_, address_));
+  }
+
+  grpc::CallbackServerContext* const context_;
+  const grpc::ByteBuffer request_;
+  const std::string whom_;
+  const std::string address_;
+  // A new channel looks the name up at once. Not a data channel: that would read far ahead of a slow reader.
+  grpc::GenericStub stub_{wire::ControlChannel(address_)};
+  grpc::ClientContext onward_;
+  grpc::ByteBuffer frame_;
+  ReaderSide reader_{this};
+  ShardSide shard_{this};
+};
+
+}  // namespace
+
+bool WasPassedOn(const grpc::CallbackServerContext& context) { return context.client_metadata().count(kMark) > 0; }
+
+void MarkPassedOn(grpc::ClientContext& context) { context.AddMetadata(kMark, "1"); }
+
+grpc::Status WrongProcess() {
+  return {grpc::StatusCode::FAILED_PRECONDITION,
+          "a shard passed this question on to another shard that is not 0: check their --coordinator flags"};
+}
+
+grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address) {
+  const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                           status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (!unreachable) return status;
+  return {grpc::StatusCode::UNAVAILABLE, absl::StrCat("this shard is up, but cannot reach ", whom, " at ", address,
+                                                      ": ", status.error_message())};
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer& request, const std::string& whom,
+                                                      const std::string& address) {
+  return PullRelay::Start(std::make_shared<PullRelay>(context, request, whom, address));
+}
+
+}  // namespace lockstep::service
