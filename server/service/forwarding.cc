@@ -107,8 +107,8 @@ grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, co
   const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                            status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   if (!unreachable) return status;
-  return {grpc::StatusCode::UNAVAILABLE, absl::StrCat("this shard is up, but cannot reach ", whom, " at ", address,
-                                                      ": ", status.error_message())};
+  return {grpc::StatusCode::UNAVAILABLE,
+          absl::StrCat("this shard is up, but cannot reach ", whom, " at ", address, ": ", status.error_message())};
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
