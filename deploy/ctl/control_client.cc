@@ -112,8 +112,8 @@ absl::StatusOr<v1::EvictReply> ControlClient::Evict(uint32_t rank, absl::Duratio
 }
 
 absl::StatusOr<v1::CheckpointReply> ControlClient::TakeCheckpoint(absl::Duration timeout) {
-  return Ask<v1::CheckpointReply>(endpoint_, timeout, [&](grpc::ClientContext& context, auto& reply) {
-    return stub_->TakeCheckpoint(&context, v1::CheckpointRequest(), &reply);
+  return AskShard<v1::CheckpointReply>(timeout, [](v1::Control::Stub& stub, grpc::ClientContext& context, auto& reply) {
+    return stub.TakeCheckpoint(&context, v1::CheckpointRequest(), &reply);
   });
 }
 

@@ -54,6 +54,8 @@ def parser(description):
     made.add_argument('--connections', type=int, metavar='K', help='of each worker to each shard')
     made.add_argument('--durability', choices=['journal', 'memory'], default='memory',
                       help='what the servers keep on disk; gloo keeps nothing')
+    made.add_argument('--optimizer', default='aggregate', metavar='NAME',
+                      help="what the servers make of the round's mean; aggregate: hand it out, as gloo does")
     made.add_argument('--server-flag', action='append', default=[], metavar='FLAG',
                       help='one more flag for the servers')
     made.add_argument('--no-gloo', action='store_true', help='time Lockstep alone')
@@ -275,7 +277,7 @@ def _start_lockstep(bench, options, place, program):
 
 def _start_shard(bench, options, place, program, index, coordinator):
     command = [program('server/lockstep-server'), '--shard-index', str(index), '--shards', str(options.shards),
-               '--workers', str(options.workers), '--optimizer', 'aggregate', '--log-level', 'info',
+               '--workers', str(options.workers), '--optimizer', options.optimizer, '--log-level', 'info',
                '--port-file', os.path.join(bench.folder, f'shard-{index}.address')]
     command += ['--durability', options.durability, '--data-dir', os.path.join(bench.folder, f'shard-{index}.data')]
     command += place.shard_flags(index) + options.server_flag

@@ -52,6 +52,20 @@ class FakeShard : public v1::Control::Service {
     return grpc::Status::OK;
   }
 
+  // One is there when it is asked for, or is given up if trouble has been said.
+  grpc::Status TakeCheckpoint(grpc::ServerContext*, const v1::CheckpointRequest*, v1::CheckpointReply* reply) override {
+    MutexLock lock(&mutex_);
+    v1::CheckpointStatus& checkpoints = *status_.mutable_checkpoints();
+    if (!checkpoints.enabled()) return {grpc::StatusCode::FAILED_PRECONDITION, "shards keep nothing on disk"};
+    *reply->mutable_before() = checkpoints;
+    if (checkpoints.trouble().empty()) {
+      checkpoints.set_finished(checkpoints.finished() + 1);
+    } else {
+      checkpoints.set_failures(checkpoints.failures() + 1);
+    }
+    return grpc::Status::OK;
+  }
+
   grpc::Status GetHealth(grpc::ServerContext*, const v1::HealthRequest*, v1::HealthReply* reply) override {
     reply->set_live(true);
     reply->set_message("has no place in the run yet");
@@ -203,6 +217,41 @@ TEST(Evict, HeldAndFreeRank_AreToldApart) {
   EXPECT_THAT(outcome.err, HasSubstr("nobody holds the rank"));
 }
 
+v1::Status RunWithCheckpoints() {
+  v1::Status status = HealthyRun(4, 2);
+  v1::CheckpointStatus& checkpoints = *status.mutable_checkpoints();
+  checkpoints.set_enabled(true);
+  checkpoints.set_finished(7);
+  checkpoints.set_newest_version(120);
+  checkpoints.set_folder("/var/lib/lockstep/checkpoints");
+  return status;
+}
+
+TEST(Checkpoint, Finished_IsNamed) {
+  FakeShard shard;
+  shard.Set(RunWithCheckpoints());
+  const Outcome outcome = RunCaptured(Ask(Command::kCheckpoint, shard.endpoint()));
+  EXPECT_EQ(outcome.code, kFine) << outcome.err;
+  EXPECT_EQ(outcome.out, "checkpoint of version 120 in /var/lib/lockstep/checkpoints\n");
+}
+
+TEST(Checkpoint, GivenUp_SaysWhy) {
+  FakeShard shard;
+  v1::Status status = RunWithCheckpoints();
+  status.mutable_checkpoints()->set_trouble("shard 1: no space left on device");
+  shard.Set(status);
+  const Outcome outcome = RunCaptured(Ask(Command::kCheckpoint, shard.endpoint()));
+  EXPECT_EQ(outcome.code, kNo);
+  EXPECT_THAT(outcome.err, HasSubstr("given up: shard 1: no space left on device"));
+}
+
+TEST(Checkpoint, WithoutADisk_IsRefused) {
+  FakeShard shard;
+  const Outcome outcome = RunCaptured(Ask(Command::kCheckpoint, shard.endpoint()));
+  EXPECT_EQ(outcome.code, kNo);
+  EXPECT_THAT(outcome.err, HasSubstr("shards keep nothing on disk"));
+}
+
 TEST(Health, LiveButNotReady_DependsOnTheQuestion) {
   FakeShard shard;
   Options options = Ask(Command::kHealth, shard.endpoint());
@@ -222,6 +271,17 @@ TEST(Unreachable, ClosedPort_FailsAtOnceAndSaysWhere) {
   EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat("cannot reach ", endpoint, " after ")));
   EXPECT_THAT(outcome.err, HasSubstr("Connection refused"));
   EXPECT_LT(absl::Now() - start, absl::Seconds(3));
+}
+
+TEST(Unreachable, ClosedPort_EveryCommandSaysSo) {
+  std::string endpoint;
+  { endpoint = FakeListener("").endpoint(); }
+  for (const Command command : {Command::kStatus, Command::kWorkers, Command::kShards, Command::kRounds,
+                                Command::kEvict, Command::kHealth, Command::kCheckpoint}) {
+    const Outcome outcome = RunCaptured(Ask(command, endpoint));
+    EXPECT_EQ(outcome.code, kUnreachable) << static_cast<int>(command);
+    EXPECT_THAT(outcome.err + outcome.out, HasSubstr(endpoint)) << static_cast<int>(command);
+  }
 }
 
 TEST(Unreachable, SilentListener_TimesOutWithAdvice) {
