@@ -231,6 +231,10 @@ class ControlTest(RunTest):
         self.assertIn('LAST', ask('rounds').splitlines()[0])
         self.assertIn('ready', ask('health'))
         self.assertTrue(json.loads(ask('health', '--live', '-o', 'json'))['live'])
+        taken = json.loads(ask('checkpoint', '-o', 'json'))
+        self.assertGreaterEqual(taken['version'], status['version'])
+        manifest = os.path.join(taken['folder'], f'version-{taken["version"]:010}', 'manifest.json')
+        self.assertTrue(os.path.exists(manifest), taken)
         ahead = status['version'] + 2
         self.assertIn(f'version {ahead} is complete', ask('wait', '--version', str(ahead)))
 
