@@ -53,6 +53,13 @@ enum class Mutation {
   kIgnoreRestart,      // a shard's new life begins no generation
   kForgetLeave,        // who leaves is still waited for
 
+  // ---- Checkpoints, and going back to one ----
+  kManifestEarly,      // a checkpoint gets its manifest when the first part is there
+  kRollBackTooFar,     // the run goes back to the oldest checkpoint that all have, not the newest
+  kRestoreBlankAlone,  // only the shard that has lost what it had restores the checkpoint
+  kForgetRollback,     // a coordinator that comes back does not know that the run has gone back
+  kTakeAbandoned,      // a checkpoint of a history that was given up can be gone back to
+
   // ---- Decisions about rounds ----
   kDecideHalfWhole,  // a rank takes part whose contribution is not whole on the last shard yet
   kDecidePerShard,   // the set of ranks differs between shards
@@ -71,6 +78,7 @@ enum class Mutation {
   kHoldPartly,        // a version is held when the first shard has completed it
   kHoldUnstored,      // a version is held before all of its blocks are stored
   kTakeOldVersions,   // blocks and completions of older generations count
+  kKeepAbandoned,     // a worker that is told that the run has gone back keeps what it holds
   kForgetToSendAgain  // a contribution is not sent again in a new generation
 };
 

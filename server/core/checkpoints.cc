@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/mutation.h"
 
 namespace lockstep::core {
 namespace {
@@ -47,7 +48,10 @@ void CheckpointCore::Step(const GenerationBegins& event, absl::Time now, Checkpo
   if (!next_) begun_ = now;
   next_ = event.resume;
   if (event.restored && newest_ && *newest_ >= event.resume) newest_.reset();  // given up with what came after it
-  if (writing_manifest_) return;
+  if (writing_manifest_) {
+    given_up_ |= event.restored && *target_ >= event.resume;  // with what came after, as soon as it exists
+    return;
+  }
   std::fill(parts_.begin(), parts_.end(), std::nullopt);  // all will be told again
   if (event.restored && event.resume > Round(0) && newest_ != event.resume.previous()) {
     return Name(event.resume.previous(), effects);
@@ -78,8 +82,8 @@ void CheckpointCore::Step(const PartWritten& event, absl::Time, CheckpointEffect
 void CheckpointCore::FinishIfWhole(CheckpointEffects& effects) {
   WriteCheckpointManifest manifest;
   for (const std::optional<CheckpointPart>& part : parts_) {
-    if (!part) return;
-    manifest.parts.push_back(*part);
+    if (!part && !Mutated(Mutation::kManifestEarly)) return;
+    if (part) manifest.parts.push_back(*part);
   }
   for (const CheckpointPart& part : manifest.parts) {
     const CheckpointPart& first = manifest.parts[0];
@@ -108,11 +112,14 @@ void CheckpointCore::Step(const CheckpointWanted&, absl::Time now, CheckpointEff
 void CheckpointCore::Step(const ManifestWritten& event, absl::Time now, CheckpointEffects& effects) {
   if (event.version != target_ || !writing_manifest_) return;
   writing_manifest_ = false;
-  if (event.error.empty()) {
+  if (std::exchange(given_up_, false)) {
+    target_.reset();
+  } else if (event.error.empty()) {
     target_.reset();
     wanted_ = false;
     newest_ = event.version;
     newest_at_ = now;
+    if (!event.changing) effects.push_back(RemoveOldCheckpoints{event.version});
     ++finished_;
     trouble_.clear();
     ahead_ = std::max<uint64_t>(1, ahead_ / 2);
@@ -131,7 +138,8 @@ std::optional<RestorableVersion> NewestRestorable(const std::vector<std::vector<
     const bool everywhere = std::all_of(lists.begin(), lists.end(), [&](const auto& list) {
       return std::find(list.begin(), list.end(), candidate) != list.end();
     });
-    if (everywhere && (!newest || candidate > *newest)) newest = candidate;
+    const bool better = !newest || (candidate > *newest) != Mutated(Mutation::kRollBackTooFar);
+    if (everywhere && better) newest = candidate;
   }
   return newest;
 }

@@ -2,7 +2,7 @@
 //
 //   due, or asked for -> names a version a little ahead: AskForCheckpoint to every shard
 //     -> each writes its part when that version is committed there: PartWritten; or it had passed it: PartMissed
-//     -> all parts are there: WriteManifest -> ManifestWritten: it exists
+//     -> all parts are there: WriteManifest -> ManifestWritten: it exists -> RemoveOldCheckpoints
 //
 // One version is under way at a time. A version that a shard misses is given up, and one further ahead is named: how
 // far doubles until all shards hear of it in time. Asking again is harmless, so that every new generation asks again.
@@ -65,6 +65,8 @@ struct CheckpointWanted {};
 struct ManifestWritten {
   Version version;
   std::string error;  // empty: the checkpoint exists
+  // A generation is changing, so that shards may be looking for a checkpoint, or restoring one.
+  bool changing = false;
 };
 
 // ---- Effects ----
@@ -78,7 +80,13 @@ struct WriteCheckpointManifest {
   std::vector<CheckpointPart> parts;  // by shard
 };
 
-using CheckpointEffect = std::variant<AskForCheckpoint, WriteCheckpointManifest>;
+// The checkpoints older than those that are to be kept, of which `newest` is the newest, may go. Not while a generation
+// changes: what one shard has found must be there when all of them restore it. Nor when `newest` has been given up.
+struct RemoveOldCheckpoints {
+  Version newest;
+};
+
+using CheckpointEffect = std::variant<AskForCheckpoint, WriteCheckpointManifest, RemoveOldCheckpoints>;
 using CheckpointEffects = std::vector<CheckpointEffect>;
 
 class CheckpointCore {
@@ -123,6 +131,7 @@ class CheckpointCore {
   std::optional<Version> target_;
   std::vector<std::optional<CheckpointPart>> parts_;  // of the target, by shard
   bool writing_manifest_ = false;
+  bool given_up_ = false;  // the run has gone back to a version before the target while its manifest was written
   bool wanted_ = false;
   uint64_t ahead_ = 1;
   absl::Time begun_ = absl::InfiniteFuture();  // when the last one was named, or the first generation began

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/mutation.h"
 
@@ -59,7 +60,8 @@ CoordinatorMemory CoordinatorCore::memory() const {
                            .model = model_,
                            .done = state_ == RunState::kDone,
                            .excluded = excluded_,
-                           .rollback = rollback_};
+                           .rollback = rollback_,
+                           .abandoned = abandoned_};
   std::sort(memory.fenced.begin(), memory.fenced.end());
   std::sort(memory.departed.begin(), memory.departed.end());
   for (const Seat& seat : seats_) {
@@ -83,7 +85,8 @@ CoordinatorCore::CoordinatorCore(CoordinatorOptions options, const CoordinatorMe
   announced_ = memory.announced;
   resume_ = memory.announced.value_or(Round(0));
   model_ = memory.model;
-  rollback_ = memory.rollback;
+  if (!Mutated(Mutation::kForgetRollback)) rollback_ = memory.rollback;
+  abandoned_ = memory.abandoned;
   fenced_ = {memory.fenced.begin(), memory.fenced.end()};
   excluded_ = memory.excluded;
   departed_ = {memory.departed.begin(), memory.departed.end()};
@@ -525,7 +528,8 @@ void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
   const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
   if (newest == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) resume = resume.previous();
   if (Mutated(Mutation::kResumeAtNewest)) resume = newest;
-  if (std::string lost = LostMemory(resume, newest); !lost.empty()) {
+  std::string lost = LostMemory(resume, newest);
+  if (!lost.empty()) {
     if (options_.checkpoints) return FindRestorable(std::move(lost), effects);
     return End(RunState::kFailed, absl::StrCat(lost, "; the run must start again"), now, effects);
   }
@@ -540,6 +544,8 @@ void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now,
   std::vector<Rank> excluded;
   for (const Exclusion& exclusion : ExclusionsFrom(resume_)) excluded.push_back(exclusion.rank);
   for (size_t s = 0; s < shards_.size(); ++s) {
+    const bool alone =
+        restoring == Restoring::kRollback && !change_.sealed[s]->blank && Mutated(Mutation::kRestoreBlankAlone);
     effects.push_back(SendInstall{.shard = ShardIndex(static_cast<uint32_t>(s)),
                                   .to = change_.shards[s],
                                   .generation = generation_,
@@ -547,11 +553,25 @@ void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now,
                                   .members = change_.members,
                                   .excluded = excluded,
                                   .decided = options_.policy.decides(),
-                                  .restoring = restoring});
+                                  .restoring = alone ? Restoring::kNothing : restoring});
   }
 }
 
 // ---- Rolling back ----
+
+bool CoordinatorCore::IsAbandoned(const RestorableVersion& checkpoint) const {
+  return !Mutated(Mutation::kTakeAbandoned) &&
+         std::any_of(abandoned_.begin(), abandoned_.end(), [&](const Abandoned& history) {
+           return checkpoint.completed_in < history.before && checkpoint.version > history.after;
+         });
+}
+
+// Every shard has gone back, and workers are told now: what came after is given up for good.
+void CoordinatorCore::NoteRolledBack() {
+  if (!rollback_ || std::exchange(rollback_->done, true)) return;
+  std::erase_if(abandoned_, [this](const Abandoned& history) { return history.after >= rollback_->to; });
+  abandoned_.push_back({.before = rollback_->generation, .after = rollback_->to});
+}
 
 void CoordinatorCore::FindRestorable(std::string lost, CoordinatorEffects& effects) {
   effects.push_back(Note{.text = absl::StrCat(lost, "; looking for the newest checkpoint that every shard can restore"),
@@ -579,8 +599,10 @@ void CoordinatorCore::RollBack(absl::Time now, CoordinatorEffects& effects) {
   std::string reason = std::exchange(change_.lost, "");
   for (size_t s = 0; s < change_.restorable.size(); ++s) {
     lists.push_back(change_.restorable[s]->versions);
+    std::erase_if(lists.back(), [this](const RestorableVersion& checkpoint) { return IsAbandoned(checkpoint); });
     for (const std::string& damage : change_.restorable[s]->damaged) {
-      absl::StrAppend(&reason, "; shard ", s, " found a damaged checkpoint: ", damage);
+      const std::string found = absl::StrCat("; shard ", s, " found a damaged checkpoint: ", damage);
+      if (!absl::StrContains(reason, found)) reason += found;
     }
   }
   const std::optional<RestorableVersion> target = NewestRestorable(lists);
@@ -590,11 +612,13 @@ void CoordinatorCore::RollBack(absl::Time now, CoordinatorEffects& effects) {
   }
   Round newest = resume_;
   for (const auto& answer : change_.sealed) newest = std::max(newest, answer->next);
+  if (rollback_ && !rollback_->done) newest = std::max(newest, rollback_->from.next());
   rollback_ = Rollback{.generation = generation_,
                        .from = std::max(newest, target->version.next()).previous(),
                        .to = target->version,
                        .reason = std::move(reason),
-                       .times = rollback_ ? rollback_->times + 1 : 1};
+                       .times = rollback_ ? rollback_->times + 1 : 1,
+                       .done = false};
   changed_ = true;
   announced_ = target->version.next();  // nothing later counts any more
   effects.push_back(
@@ -617,6 +641,7 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   const auto missing = std::find(change_.installed.begin(), change_.installed.end(), false);
   if (missing != change_.installed.end() && !Mutated(Mutation::kAnnounceEarly)) return;
   Enter(RunState::kTraining, now);
+  NoteRolledBack();
   announced_ = resume_;
   changed_ = true;
   if (options_.policy.decides()) decider_.Begin(generation_, resume_, change_.members);

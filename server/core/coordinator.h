@@ -279,7 +279,16 @@ struct Rollback {
   Version to;
   std::string reason;
   uint32_t times = 0;  // in this run, this one included
+  // All shards have restored, and workers have been told. Until then some may still have what is given up.
+  bool done = false;
   friend bool operator==(const Rollback&, const Rollback&) = default;
+};
+
+// A history that was given up: versions beyond `after` that were completed in a generation before `before`.
+struct Abandoned {
+  Generation before;
+  Version after;
+  friend bool operator==(const Abandoned&, const Abandoned&) = default;
 };
 
 // What a coordinator knows for certain when it comes back.
@@ -309,6 +318,7 @@ struct CoordinatorMemory {
   bool done = false;                      // every rank has left
   std::vector<Exclusion> excluded = {};   // ascending by round, then rank
   std::optional<Rollback> rollback = {};  // the newest
+  std::vector<Abandoned> abandoned = {};  // by all roll backs that are done; ascending, none says what another does
   friend bool operator==(const CoordinatorMemory&, const CoordinatorMemory&) = default;
 };
 
@@ -351,6 +361,11 @@ class CoordinatorCore {
   const std::optional<Rollback>& rollback() const { return rollback_; }
   // The newest generation began with what shards have restored.
   Restoring restoring() const { return change_.restoring; }
+  // The run has gone back since generation `known` began, or all shards have restored what it begins with. Where that
+  // was may have been overtaken by the newest generation, which then restores nothing itself.
+  bool RestoredSince(Generation known) const {
+    return restoring() != Restoring::kNothing || (rollback_ && known > Generation(0) && rollback_->generation > known);
+  }
   // Shards that have not answered the Seal or Install that is under way.
   std::vector<ShardIndex> UnansweredShards() const;
   // Of the newest generation, ascending.
@@ -408,6 +423,8 @@ class CoordinatorCore {
   void Install(Round resume, Restoring restoring, absl::Time now, CoordinatorEffects& effects);
   void FindRestorable(std::string lost, CoordinatorEffects& effects);
   void RollBack(absl::Time now, CoordinatorEffects& effects);
+  void NoteRolledBack();
+  bool IsAbandoned(const RestorableVersion& checkpoint) const;
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
   void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
            absl::StatusCode code = absl::StatusCode::kAborted);
@@ -432,6 +449,7 @@ class CoordinatorCore {
   bool ask_again_ = true;           // the newest change will not do, even for the same members and shards
   std::optional<Round> announced_;  // see CoordinatorMemory
   std::optional<Rollback> rollback_;
+  std::vector<Abandoned> abandoned_;  // see CoordinatorMemory
   absl::flat_hash_set<Incarnation> fenced_;
   bool changed_ = false;             // the memory, since the last Persist
   std::vector<Exclusion> excluded_;  // ascending by round, then rank

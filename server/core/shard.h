@@ -305,8 +305,10 @@ class ShardMemory {
  public:
   // Nothing, or what the journal's first record implies.
   ShardMemory() = default;
-  // A checkpoint's version, which is committed.
-  ShardMemory(Version version, Completion completion) : next_(version.next()), newest_(std::move(completion)) {
+  // A checkpoint's version, which is committed. `installed`: what the shard that restores it has installed before, so
+  // that what is still said of older generations is known to be old.
+  ShardMemory(Version version, Completion completion, Generation installed = {})
+      : installed_(installed), next_(version.next()), newest_(std::move(completion)) {
     begun_ = true;
     checkpoint_ = version;
   }

@@ -517,7 +517,10 @@ void CoordinatorDriver::StepCheckpointsLocked(const Event& event, Plan& plan) {
 
 void CoordinatorDriver::PlanAllLocked(const core::CheckpointEffects& effects, Plan& plan) {
   for (const core::CheckpointEffect& effect : effects) {
-    if (const auto* ask = std::get_if<core::AskForCheckpoint>(&effect)) {
+    if (const auto* remove = std::get_if<core::RemoveOldCheckpoints>(&effect)) {
+      plan.actions.push_back(
+          [this, run_id = core_.options().run_id, newest = remove->newest] { manifests_->RemoveOld(run_id, newest); });
+    } else if (const auto* ask = std::get_if<core::AskForCheckpoint>(&effect)) {
       v1::ShardCommand command;
       command.mutable_take_checkpoint()->set_version(ask->version.value());
       for (uint32_t s = 0; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
@@ -529,10 +532,10 @@ void CoordinatorDriver::PlanAllLocked(const core::CheckpointEffects& effects, Pl
 
 // A generation begins. One that is announced again to a worker that has come back changes nothing.
 void CoordinatorDriver::BeginCheckpointsLocked(Round resume, Plan& plan) {
-  if (std::exchange(begun_, core_.generation()) == core_.generation()) return;
+  const Generation before = std::exchange(begun_, core_.generation());
+  if (before == core_.generation()) return;
   checkpoints_.SetTriggers({.rounds = CheckpointRoundsLocked(), .interval = settings_.checkpoint_interval});
-  const bool restored = core_.restoring() != core::Restoring::kNothing;
-  StepCheckpointsLocked(core::GenerationBegins{.resume = resume, .restored = restored}, plan);
+  StepCheckpointsLocked(core::GenerationBegins{.resume = resume, .restored = core_.RestoredSince(before)}, plan);
 }
 
 void CoordinatorDriver::CheckpointAnswerLocked(ShardIndex shard, const v1::CheckpointAnswer& answer, Plan& plan) {
@@ -579,20 +582,32 @@ void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, con
   Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
-    if (status.ok()) {
+    core::CheckpointEffects effects;
+    checkpoints_.Step(
+        core::ManifestWritten{.version = version,
+                              .error = std::string(status.message()),
+                              .changing = core_.state() != core::RunState::kTraining || begun_ != core_.generation()},
+        MonotonicNow(), effects);
+    const bool removes = std::any_of(effects.begin(), effects.end(), [](const core::CheckpointEffect& effect) {
+      return std::holds_alternative<core::RemoveOldCheckpoints>(effect);
+    });
+    if (status.ok() && checkpoints_.newest() != version) {
+      spdlog::warn("checkpoint: version {} was written, but the run has gone back meanwhile: it does not count",
+                   version.value());
+    } else if (status.ok()) {
       spdlog::info("checkpoint: version {} is durable on every shard; its manifest is in {}", version.value(),
                    manifests_->folder());
       v1::ShardCommand command;
       v1::CheckpointFinished* finished = command.mutable_checkpoint_finished();
       finished->set_version(version.value());
-      finished->set_manifest(*storage::EncodeManifest(manifest));  // as was written
-      finished->set_keep(manifests_->keep());
+      finished->set_manifest(*storage::EncodeManifest(manifest));                               // as was written
+      finished->set_keep(removes ? manifests_->keep() : std::numeric_limits<uint32_t>::max());  // all, for now
       for (uint32_t s = 1; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
     } else {
       spdlog::error("checkpoint: version {} has no manifest, and so does not exist: {}", version.value(),
                     std::string(status.message()));
     }
-    StepCheckpointsLocked(core::ManifestWritten{.version = version, .error = std::string(status.message())}, plan);
+    PlanAllLocked(effects, plan);
     now = ReleaseLocked(std::move(plan));
   }
   Outbox::Perform(now);

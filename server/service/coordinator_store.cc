@@ -45,6 +45,11 @@ v1::CoordinatorState ToState(const SavedRun& run) {
   state.set_block_elements(run.block_elements);
   if (run.restore) *state.mutable_restore() = *run.restore;
   if (memory.rollback) *state.mutable_rolled_back() = ToProto(*memory.rollback);
+  for (const core::Abandoned& history : memory.abandoned) {
+    v1::CoordinatorState::Abandoned* saved = state.add_abandoned();
+    saved->set_before(history.before.value());
+    saved->set_after(history.after.value());
+  }
   return state;
 }
 
@@ -57,7 +62,6 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
   memory.generation = Generation(state.generation());
   if (state.has_announced_resume()) memory.announced = Round(state.announced_resume());
   for (const v1::CoordinatorState::Place& place : state.places()) {
-    if (place.rank() >= memory.workers) return absl::DataLossError("it names a rank that the run does not have");
     memory.places.push_back({.rank = Rank(place.rank()),
                              .incarnation = Incarnation(place.incarnation()),
                              .name = place.name(),
@@ -87,7 +91,11 @@ absl::StatusOr<SavedRun> FromState(const v1::CoordinatorState& state) {
                                      .from = Version(back.from_version()),
                                      .to = Version(back.to_version()),
                                      .reason = back.reason(),
-                                     .times = back.times()};
+                                     .times = back.times(),
+                                     .done = back.done()};
+  }
+  for (const v1::CoordinatorState::Abandoned& history : state.abandoned()) {
+    memory.abandoned.push_back({.before = Generation(history.before()), .after = Version(history.after())});
   }
   return run;
 }
@@ -101,6 +109,7 @@ v1::RolledBack ToProto(const core::Rollback& rollback) {
   back.set_to_version(rollback.to.value());
   back.set_reason(rollback.reason);
   back.set_times(rollback.times);
+  back.set_done(rollback.done);
   return back;
 }
 

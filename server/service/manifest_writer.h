@@ -1,5 +1,5 @@
-// ManifestWriter: makes checkpoints of the run exist: writes the manifest when every shard's file is durable, then
-// removes what is older than those that stay. On a thread of its own: a slow folder holds up nobody.
+// ManifestWriter: makes checkpoints of the run exist: writes the manifest when every shard's file is durable; and
+// removes, when told, what is older than those that stay. On a thread of its own: a slow folder holds up nobody.
 //
 // Thread-safety: all of it.
 #ifndef LOCKSTEP_SERVER_SERVICE_MANIFEST_WRITER_H_
@@ -36,10 +36,14 @@ class ManifestWriter {
   uint32_t keep() const { return keep_; }
   // Does not block.
   void Write(storage::Manifest manifest);
+  // Removes what is older than the newest `keep` checkpoints of that run, up to `newest`. Does not block.
+  void RemoveOld(std::string run_id, Version newest);
 
  private:
+  void Add(std::function<void()> task);
   void Run();
-  void RemoveOld(const storage::Manifest& manifest);
+  void WriteNow(const storage::Manifest& manifest);
+  void RemoveOldNow(const std::string& run_id, Version newest);
 
   storage::FileSystem* const files_;
   const std::string folder_;
@@ -48,7 +52,7 @@ class ManifestWriter {
   const Done done_;
   const storage::FailPoint fail_point_;
   Mutex mutex_;
-  std::deque<storage::Manifest> queue_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // last: it uses all of the above
 };

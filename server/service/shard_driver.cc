@@ -348,10 +348,12 @@ void ShardDriver::RestoreAndInstall(const v1::Install& install) {
       spdlog::warn("shard {}: has restored version {} and gone on from there", options_.shard.value(),
                    identity.version.value());
       base_ = *base;
-      core_ = core::ShardCore(options_.self,
-                              core::ShardMemory(identity.version, {.completed_in = identity.completed_in,
-                                                                   .participants = identity.participants}),
-                              model_->store.blocks(), durability());
+      core_ = core::ShardCore(
+          options_.self,
+          core::ShardMemory(identity.version,
+                            {.completed_in = identity.completed_in, .participants = identity.participants},
+                            core_.generation()),
+          model_->store.blocks(), durability());
       if (journal_ != nullptr) planner_.Adopt(model_.get(), IdentityOf(run_id_, install.run(), *model_));
     } else {
       spdlog::error("shard {}: cannot restore: {}", options_.shard.value(), std::string(base.status().message()));

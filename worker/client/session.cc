@@ -26,7 +26,9 @@ void SessionCore::Await(Version target) {
 void SessionCore::Step(const GenerationAnnounced& event, SessionEffects& effects) {
   if (event.generation <= generation_) return;
   const bool rolled_back = defined_ && event.rolled_back_in > generation_;
-  if (rolled_back) {
+  if (rolled_back && Mutated(Mutation::kKeepAbandoned)) {
+    next_ = std::min(next_, event.resume);
+  } else if (rolled_back) {
     rolled_back_ = true;
     next_ = event.resume.previous();
   }

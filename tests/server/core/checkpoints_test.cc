@@ -10,7 +10,7 @@ namespace {
 
 class CheckpointCoreTest : public ::testing::Test {
  protected:
-  // What an event asks for: "ask V" and "manifest V".
+  // What an event asks for: "ask V", "manifest V" and "remove before V".
   template <typename Event>
   std::vector<std::string> Do(const Event& event) {
     CheckpointEffects effects;
@@ -28,6 +28,8 @@ class CheckpointCoreTest : public ::testing::Test {
     for (const CheckpointEffect& effect : effects) {
       if (const auto* ask = std::get_if<AskForCheckpoint>(&effect)) {
         text.push_back("ask " + std::to_string(ask->version.value()));
+      } else if (const auto* remove = std::get_if<RemoveOldCheckpoints>(&effect)) {
+        text.push_back("remove before " + std::to_string(remove->newest.value()));
       } else {
         const auto& parts = std::get<WriteCheckpointManifest>(effect).parts;
         text.push_back("manifest " + std::to_string(parts[0].version.value()));
@@ -61,7 +63,7 @@ TEST_F(CheckpointCoreTest, EveryTenRounds_NamesEachMultipleOnceAllPartsOfTheOneB
   EXPECT_FALSE(core_.newest().has_value()) << "one shard's file is no checkpoint";
   EXPECT_EQ(Do(Written(0, 10)), Strings{"manifest 10"});
   EXPECT_FALSE(core_.newest().has_value()) << "there is no manifest yet";
-  EXPECT_EQ(Do(ManifestWritten{Version(10), ""}), Strings{"ask 20"});
+  EXPECT_EQ(Do(ManifestWritten{Version(10), ""}), (Strings{"remove before 10", "ask 20"}));
   EXPECT_EQ(core_.newest(), Version(10));
 }
 
@@ -71,7 +73,7 @@ TEST_F(CheckpointCoreTest, AskedFor_NamesOneALittleAhead_AndTheSameWhenAskedAgai
   EXPECT_EQ(Do(CheckpointWanted{}), Strings{});
   Do(Written(0, 6));
   EXPECT_EQ(Do(Written(1, 6)), Strings{"manifest 6"});
-  EXPECT_EQ(Do(ManifestWritten{Version(6), ""}), Strings{}) << "once for both";
+  EXPECT_EQ(Do(ManifestWritten{Version(6), ""}), Strings{"remove before 6"}) << "once for both";
 }
 
 TEST_F(CheckpointCoreTest, ShardHasPassedIt_NamesOneTwiceAsFarAhead) {
@@ -123,6 +125,34 @@ TEST_F(CheckpointCoreTest, PartsOfDifferentGenerations_AreNoCheckpoint) {
 TEST_F(CheckpointCoreTest, RunBeginsWithARestoredVersion_ThatBecomesItsFirstCheckpoint) {
   core_.SetTriggers({.rounds = 10});
   EXPECT_EQ(Do(GenerationBegins{.resume = Round(8), .restored = true}), Strings{"ask 7"});
+}
+
+// Found by the simulation: one shard had found the old one, another one only the new one, and the run failed.
+TEST_F(CheckpointCoreTest, ManifestWrittenWhileAGenerationChanges_NothingIsRemoved) {
+  core_.SetTriggers({.rounds = 10});
+  Do(GenerationBegins{Round(1)});
+  Do(RoundSeen{Round(11)});
+  Do(Written(0, 10));
+  EXPECT_EQ(Do(Written(1, 10)), Strings{"manifest 10"});
+  EXPECT_EQ(Do(ManifestWritten{.version = Version(10), .error = "", .changing = true}), Strings{"ask 20"});
+  EXPECT_EQ(core_.newest(), Version(10));
+}
+
+// Found by the simulation: what all shards had just restored was removed in favour of what they had given up.
+TEST_F(CheckpointCoreTest, RunHasGoneBackWhileItsManifestWasWritten_ItDoesNotCountAndNothingIsRemoved) {
+  core_.SetTriggers({.rounds = 10});
+  Do(GenerationBegins{Round(1)});
+  Do(RoundSeen{Round(11)});
+  Do(Written(0, 10));
+  Do(Written(1, 10));
+  Do(ManifestWritten{Version(10), ""});
+  Do(RoundSeen{Round(21)});
+  Do(Written(0, 20));
+  EXPECT_EQ(Do(Written(1, 20)), Strings{"manifest 20"});
+  EXPECT_EQ(Do(GenerationBegins{.resume = Round(11), .restored = true}), Strings{});
+  EXPECT_EQ(Do(ManifestWritten{Version(20), ""}), Strings{"ask 20"}) << "once more, in the history that counts";
+  EXPECT_EQ(core_.newest(), Version(10));
+  EXPECT_EQ(core_.finished(), 1u);
 }
 
 TEST(NewestRestorableTest, NewestThatAllHave_OfTheSameGeneration) {

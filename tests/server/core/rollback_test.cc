@@ -115,6 +115,57 @@ TEST_F(RollbackTest, CoordinatorDiesWhileShardsRestore_ItDecidesAnewAndKeepsWhat
   EXPECT_EQ(coordinator_.rollback()->times, 2u);
 }
 
+// Shard 0 has committed version 24, and cannot undo it, but shard 1 has gone back to 23.
+TEST_F(RollbackTest, OvertakenWhenOneShardHasRestored_AllGoBackOnceMore) {
+  LoseShard();
+  Restorable(0, 1, 2, {23});
+  Restorable(1, 3, 2, {23});
+  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});  // has died before it has restored
+  Do(ShardSealed{.shard = ShardIndex(0),
+                 .incarnation = Incarnation(4),
+                 .generation = Generation(3),
+                 .next = Round(25),
+                 .completed_in = Generation(1),
+                 .committed = true});
+  EXPECT_THAT(Sealed(1, 3, 3, 24, false), Contains(HasSubstr("ask shard 0")));
+  Restorable(0, 4, 3, {23});
+  EXPECT_THAT(Restorable(1, 3, 3, {23}), Contains(HasSubstr("next is round 24")));
+  EXPECT_EQ(coordinator_.restoring(), Restoring::kRollback);
+  EXPECT_EQ(coordinator_.rollback()->from, Version(24));
+  EXPECT_FALSE(coordinator_.rollback()->done);
+}
+
+TEST_F(RollbackTest, OvertakenWhenAllHaveRestored_RunGoesOnAndKnowsThatItHasGoneBack) {
+  LoseShard();
+  Restorable(0, 1, 2, {10});
+  Restorable(1, 3, 2, {10});
+  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
+  Sealed(0, 4, 3, 11, false);
+  EXPECT_THAT(Sealed(1, 3, 3, 11, false), Contains(HasSubstr("next is round 11")));
+  EXPECT_EQ(coordinator_.restoring(), Restoring::kNothing);
+  Installed(0, 4, 3);
+  EXPECT_THAT(Installed(1, 3, 3), Contains(HasSubstr("announce generation 3")));
+  EXPECT_TRUE(coordinator_.rollback()->done);
+  EXPECT_TRUE(coordinator_.RestoredSince(Generation(1)));
+  EXPECT_FALSE(coordinator_.RestoredSince(Generation(3)));
+}
+
+// Found by the simulation: a manifest may come late, when the run has gone back to an older version already.
+TEST_F(RollbackTest, CheckpointOfAHistoryThatWasGivenUp_IsNeverGoneBackTo) {
+  LoseShard();
+  Restorable(0, 1, 2, {10});
+  Restorable(1, 3, 2, {10});
+  Installed(0, 1, 2);
+  Installed(1, 3, 2);
+  Crash();
+  Do(ShardArrives{ShardIndex(0), Incarnation(1), "host:1", ""});
+  Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
+  Sealed(0, 1, 3, 13, false);
+  Sealed(1, 5, 3, 0, true);
+  Restorable(0, 1, 3, {10, 20});
+  EXPECT_THAT(Restorable(1, 5, 3, {10, 20}), Contains(HasSubstr("next is round 11")));
+}
+
 TEST_F(RollbackTest, RunBeginsWithACheckpoint_BlankShardsRestoreItAndNothingIsRolledBack) {
   coordinator_ =
       CoordinatorCore({.run_id = "r", .workers = 1, .shards = 2, .begins_with = Version(7), .checkpoints = true}, now_);

@@ -501,6 +501,25 @@ TEST_F(ShardMemoryTest, Checkpoint_RecordsUpToIt_AreLeftOut) {
   EXPECT_EQ(shard_.completed_in_before(), Generation(2));
 }
 
+// A worker that sends what it had under way must not lose its connection for it.
+TEST_F(ShardMemoryTest, Checkpoint_RestoredByAShardOfAGeneration_LateContributionsAreStale) {
+  memory_ = ShardMemory(Version(4), {.completed_in = Generation(2), .participants = {Rank(0)}}, Generation(3));
+  ShardCore restored(Incarnation(1), memory_, 1);
+  ShardEffects effects;
+  restored.Step(SealShard{Generation(4), Incarnation(1)}, absl::UnixEpoch(), effects);
+  ASSERT_EQ(effects.size(), 2u);
+  EXPECT_FALSE(std::get<AnswerSealed>(effects[1]).blank);
+  effects.clear();
+  restored.Step(ContributeBlock{.who = {Rank(0), Incarnation(10)},
+                                .generation = Generation(3),
+                                .round = Round(7),
+                                .slot = Slot(0),
+                                .weight = 1},
+                absl::UnixEpoch(), effects);
+  EXPECT_TRUE(effects.empty());
+  EXPECT_EQ(restored.stale(), 1u);
+}
+
 TEST_F(ShardMemoryTest, Checkpoint_TheJournalBeginsLater_IsRefused) {
   memory_ = ShardMemory(Version(4), {.completed_in = Generation(2), .participants = {Rank(0)}});
   EXPECT_FALSE(Round_(6, 2));

@@ -169,11 +169,21 @@ SavedRun Example() {
       .shards = 2,
       .generation = Generation(7),
       .announced = Round(5),
-      .places = {{.rank = Rank(1), .incarnation = Incarnation(11), .name = "b", .defined = true, .expected = true}},
+      .places = {{.rank = Rank(1), .incarnation = Incarnation(11), .name = "b", .defined = true, .expected = true},
+                 // Of an elastic run: one that has come on top.
+                 {.rank = Rank(3), .incarnation = Incarnation(12), .name = "d", .defined = true, .expected = true}},
       .fenced = {Incarnation(4)},
       .departed = {Incarnation(9)},
       .model = ModelSpec{.tensors = {{.name = "w", .shape = {2, 3}}}},
-      .done = false};
+      .done = false,
+      .excluded = {},
+      .rollback = core::Rollback{.generation = Generation(6),
+                                 .from = Version(9),
+                                 .to = Version(4),
+                                 .reason = "lost",
+                                 .times = 2,
+                                 .done = true},
+      .abandoned = {{.before = Generation(6), .after = Version(4)}}};
   run.optimizer.set_optimizer("adam");
   run.block_elements = 1024;
   return run;

@@ -47,10 +47,13 @@ void StateReader::Append(const ShardMemory& memory, std::string& bytes) {
 
 void StateReader::Append(const CoordinatorCore& core, std::string& bytes) {
   const auto& [options, state, state_since, failure, generation, resume, seats, shards, model, change, decider,
-               ask_again, announced, rollback, fenced, changed, excluded, failure_code, shards_end, departed] = core;
+               ask_again, announced, rollback, abandoned, fenced, changed, excluded, failure_code, shards_end,
+               departed] = core;
   Bytes out(bytes);
   out.Add(rollback.has_value());
-  if (rollback) out.Add(rollback->generation, rollback->from, rollback->to, rollback->reason, rollback->times);
+  if (rollback)
+    out.Add(rollback->generation, rollback->from, rollback->to, rollback->reason, rollback->times, rollback->done);
+  for (const Abandoned& history : abandoned) out.Add(history.before, history.after);
   out.Add(excluded.size(), static_cast<int>(failure_code), shards_end);
   for (const Exclusion& exclusion : excluded) out.Add(exclusion.round, exclusion.rank);
   out.Add(state, failure, generation, resume, model.has_value(), ask_again, announced, changed);
