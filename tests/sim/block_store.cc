@@ -204,9 +204,34 @@ const BlockStore::Values& BlockStore::Get(Slot slot, Version version) {
   return blocks_[slot.value()].parameters;
 }
 
-void BlockStore::CheckBits(Version version) const {
+std::vector<BlockStore::Contents> BlockStore::Snapshot(Version version) const {
+  std::vector<Contents> contents;
   for (uint32_t s = 0; s < blocks_.size(); ++s) {
-    const Values& expected = world_.oracle().Parameters(version, shard_, Slot(s));
+    const Block& block = blocks_[s];
+    world_.Expect((!block.tentative && block.version == version) || KeepsUndone(),
+                  At(Slot(s), "a checkpoint is taken of a version that is not committed here (G5)"));
+    contents.push_back({block.parameters, block.velocity});
+  }
+  return contents;
+}
+
+void BlockStore::Restore(Version version, const std::vector<Contents>& blocks) {
+  Clear();
+  for (size_t s = 0; s < blocks_.size(); ++s) {
+    blocks_[s].version = version;
+    blocks_[s].parameters = blocks[s].parameters;
+    blocks_[s].velocity = blocks[s].velocity;
+  }
+}
+
+void BlockStore::Clear() {
+  DropContributions();
+  blocks_.assign(blocks_.size(), {});
+}
+
+void BlockStore::CheckBits(Generation generation, Version version) const {
+  for (uint32_t s = 0; s < blocks_.size(); ++s) {
+    const Values& expected = world_.oracle().Parameters(generation, version, shard_, Slot(s));
     const Values& values = blocks_[s].parameters;
     const bool same = values.size() == expected.size() &&
                       std::memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0;

@@ -30,6 +30,12 @@ class BlockStore {
   // Payloads, or group sums, that a reduction has taken out of the store. Absent: weight 0.
   using Inputs = std::vector<std::optional<Values>>;
 
+  // What a checkpoint has of a block.
+  struct Contents {
+    Values parameters;
+    Values velocity;
+  };
+
   BlockStore(World& world, ShardIndex shard, size_t blocks) : world_(world), shard_(shard), blocks_(blocks) {}
 
   size_t size() const { return blocks_.size(); }
@@ -54,12 +60,19 @@ class BlockStore {
   // Makes the version again that comes after the newest, tentative, from what the journal has of it.
   void Replay(Version version, bool nothing, const std::vector<Values>& blocks);
 
+  // All blocks, which are committed at `version`.
+  std::vector<Contents> Snapshot(Version version) const;
+  // Takes these in place of all that is here, as committed.
+  void Restore(Version version, const std::vector<Contents>& blocks);
+  // Forgets all.
+  void Clear();
+
   // The block of `version`, which must be the newest here.
   const Values& Get(Slot slot, Version version);
   // Whether all blocks are of `version`.
   bool AllAt(Version version) const;
-  // All blocks have the oracle's bits of `version`.
-  void CheckBits(Version version) const;
+  // All blocks have the oracle's bits of `version`, in the history of `generation`.
+  void CheckBits(Generation generation, Version version) const;
 
  private:
   struct Block {

@@ -23,6 +23,8 @@ void Chaos::Start() {
   StrikeLater(faults.crash_all, &Chaos::CrashAll);
   StrikeLater(faults.partition, &Chaos::Partition);
   StrikeLater(faults.pause_all, &Chaos::PauseAll);
+  StrikeLater(faults.jump_wall, &Chaos::JumpWallClock);
+  cluster_.directory().lose_any_disk = [this] { LoseOneMore(); };
 }
 
 void Chaos::StrikeLater(absl::Duration interval, void (Chaos::*fault)()) {
@@ -104,10 +106,36 @@ void Chaos::StartWrongModel() {
     cluster_.StartWorker(cluster_.NewName(), WorkerKind::kWrongModel);
 }
 
+// By hours, back or forth: somebody sets it, or the machine was suspended.
+void Chaos::JumpWallClock() {
+  const absl::Duration by = world_.random().Between(absl::Seconds(1), absl::Hours(12));
+  const bool back = world_.random().Chance(500);
+  world_.Count(back ? Occurrence::kWallClockBack : Occurrence::kWallClockForth);
+  world_.JumpWall(world_.random().Below(world_.plan().shards()), back ? -by : by);
+}
+
+// At a moment that others have chosen.
+void Chaos::LoseOneMore() {
+  constexpr uint32_t kMost = 6;
+  const Plan& plan = world_.plan();
+  if (plan.faults.lose_shard == absl::InfiniteDuration() || world_.now() >= plan.faults_end) return;
+  if (shards_lost_ >= kMost) return;
+  const uint64_t first = plan.shards() > 1 ? 1 : 0;  // without the coordinator
+  if (cluster_.LoseShard(ShardIndex(static_cast<uint32_t>(world_.random().Between(first, plan.shards() - 1))))) {
+    ++shards_lost_;
+    world_.Count(Occurrence::kShardLost);
+  }
+}
+
 void Chaos::LoseShard() {
+  // Most runs are to have something that they can go back to.
+  const Plan& plan = world_.plan();
+  const bool hopeless =
+      plan.checkpoints.rounds > 0 && cluster_.directory().checkpoints->Restorable(ShardIndex(0)).empty();
+  if (hopeless && !world_.random().Chance(50)) return;
   ShardProcess* shard = cluster_.directory().shards[world_.random().Below(world_.plan().shards())];
-  if (shard_lost_ || shard == nullptr || !cluster_.LoseShard(shard->index())) return;
-  shard_lost_ = true;
+  if (shards_lost_ >= plan.faults.lose_most || shard == nullptr || !cluster_.LoseShard(shard->index())) return;
+  ++shards_lost_;
   world_.Count(Occurrence::kShardLost);
 }
 

@@ -28,10 +28,12 @@ class Chaos {
   void StartWrongModel();
   void StartNewcomer();
   void LoseShard();
+  void LoseOneMore();
   void CrashShard();
   void CrashCoordinator();
   void CrashAll();
   void PauseAll();
+  void JumpWallClock();
   void Partition();
   void BreakWorkerStream() { BreakLink(LinkKind::kWorkerToCoordinator, Occurrence::kWorkerStreamBreak); }
   void BreakShardStream() { BreakLink(LinkKind::kShardToCoordinator, Occurrence::kShardStreamBreak); }
@@ -43,7 +45,7 @@ class Chaos {
 
   World& world_;
   Cluster& cluster_;
-  bool shard_lost_ = false;
+  uint32_t shards_lost_ = 0;
 };
 
 }  // namespace lockstep::sim

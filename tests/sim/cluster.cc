@@ -15,6 +15,11 @@ Cluster::Cluster(World& world) : world_(world) {
   }
   directory_.coordinator_disk = std::make_unique<Disk<core::CoordinatorMemory>>(
       world, /*syncs=*/true, [this] { directory_.crash_coordinator(); });
+  directory_.checkpoints = std::make_unique<CheckpointFolder>(world.plan().shards());
+  directory_.bases.resize(world.plan().shards());
+  directory_.lost.resize(world.plan().shards(), false);
+  directory_.crash_shard = [this](ShardIndex index) { CrashShard(index, DrawCrashKind()); };
+  directory_.lose_any_disk = [] {};
   directory_.crash_coordinator = [this] { CrashShard(ShardIndex(0), DrawCrashKind()); };
   coordinators_.push_back(std::make_unique<CoordinatorProcess>(world, directory_, 0));
   directory_.coordinator = coordinators_.back().get();
@@ -98,17 +103,26 @@ CrashKind Cluster::DrawCrashKind() {
 bool Cluster::CrashShard(ShardIndex index, CrashKind kind) {
   ShardProcess* shard = directory_.shards[index.value()];
   if (shard == nullptr || !shard->alive() || shard->finished()) return false;
+  // Without a journal this is the end of the run as long as there is no checkpoint: not always.
+  const bool journal = world_.plan().checkpoints.journal;
+  const bool hopeless = !journal && directory_.checkpoints->Restorable(ShardIndex(0)).empty() && world_.newest_held();
+  if (hopeless && !world_.random().Chance(20)) return false;
   world_.Trace("shard $0 crashes, kind $1", index, kind);
+  if (!journal) directory_.lost[index.value()] = true;
   if (kind == CrashKind::kPowerLoss) world_.Count(Occurrence::kPowerLoss);
-  shard->CountCrash();
+  shard->Crash();
   shard->Kill();
   BreakLinks(*shard);
   directory_.journals[index.value()]->Crash(kind);
   if (index == ShardIndex(0)) {
-    coordinator().CountCrash();
+    coordinator().Crash();
     coordinator().Kill();
     BreakLinks(coordinator());
     directory_.coordinator_disk->Crash(kind);
+  }
+  if (kind == CrashKind::kPowerLoss) {
+    world_.Count(Occurrence::kReboot);
+    world_.Reboot(PlaceOf(index));
   }
   After(world_.random().Skewed(absl::Milliseconds(1), absl::Seconds(3)), [this, index] { StartShard(index); });
   return true;
@@ -118,6 +132,8 @@ bool Cluster::LoseShard(ShardIndex index) {
   if (!CrashShard(index, CrashKind::kKill)) return false;
   world_.Trace("shard $0 loses its disk", index);
   directory_.journals[index.value()]->Erase();
+  directory_.bases[index.value()].reset();
+  directory_.lost[index.value()] = true;
   return true;
 }
 
@@ -199,14 +215,14 @@ void Cluster::Supervise() {
 // ---- Checks ----
 
 void Cluster::Check() {
-  if (world_.plan().loses_shard()) return;
   uint64_t low = UINT64_MAX;
   uint64_t high = 0;
   const auto& held = world_.newest_held();
   for (uint32_t s = 0; s < directory_.shards.size(); ++s) {
     const ShardProcess* shard = directory_.shards[s];
-    if (shard == nullptr) continue;
-    const Round safe = directory_.journals[s]->Safe().next();
+    if (shard == nullptr || !HasItsPart(*shard)) continue;
+    const bool journal = world_.plan().checkpoints.journal;
+    const Round safe = journal ? directory_.journals[s]->Safe().next() : shard->core().next_round();
     const Round next = shard->alive() ? shard->core().next_round() : safe;
     low = std::min(low, next.value());
     high = std::max(high, next.value());
@@ -222,10 +238,31 @@ void Cluster::Check() {
                 absl::StrCat("a shard is at round ", low, ", but version ", held ? held->value() : 0, " is held (G1)"));
 }
 
+// Whether what the shard has counts: not if it was lost and nothing is installed since. Nor if the run is going back
+// and the shard has not done so yet; but once anybody has been told, every shard has.
+bool Cluster::HasItsPart(const ShardProcess& shard) {
+  const size_t s = shard.index().value();
+  const bool journal = world_.plan().checkpoints.journal;
+  const Generation safe = journal         ? directory_.journals[s]->Safe().installed()
+                          : shard.alive() ? shard.core().generation()
+                                          : Generation(0);
+  const Generation installed = shard.alive() ? std::min(safe, shard.core().generation()) : safe;
+  if (directory_.lost[s] && installed > Generation(0)) directory_.lost[s] = false;
+  if (directory_.lost[s]) return false;
+  const Generation began = world_.oracle().began();
+  if (installed >= began) return true;
+  world_.Expect(directory_.newest_announced < began,
+                absl::StrCat("the run has gone back, but shard ", s, " has not (G5)"));
+  return false;
+}
+
 void Cluster::CheckDisks() {
-  if (!world_.newest_held()) return;
-  const Version last = *world_.newest_held();
+  const auto& held = world_.newest_held();
+  const bool settled = directory_.newest_announced >= world_.oracle().began();
+  if (!held || !settled || !world_.plan().checkpoints.journal) return;
+  const Version last = *held;
   for (uint32_t s = 0; s < directory_.shards.size(); ++s) {
+    if (directory_.lost[s]) continue;
     if (directory_.shards[s] != nullptr && directory_.shards[s]->alive())
       directory_.journals[s]->Crash(DrawCrashKind());
     const ShardProcess back(world_, directory_, ShardIndex(s), Incarnation());
@@ -263,11 +300,15 @@ void Cluster::CheckServed(const WorkerProcess& worker) {
                      !directory_.fenced.contains(worker.incarnation()) && coordinator().running() &&
                      directory_.coordinator_disk->busy_since() == absl::InfiniteFuture();
   if (!waits || !std::all_of(directory_.shards.begin(), directory_.shards.end(), serves)) {
-    unserved_since_.erase(worker.incarnation());
+    unserved_.erase(worker.incarnation());
     return;
   }
   const Plan& plan = world_.plan();
-  const absl::Time since = unserved_since_.try_emplace(worker.incarnation(), world_.now()).first->second;
+  auto& [round, since] = unserved_.try_emplace(worker.incarnation(), session->next(), world_.now()).first->second;
+  if (round != session->next()) {
+    round = session->next();
+    since = world_.now();
+  }
   const absl::Duration patience = absl::Milliseconds(2500) + 60 * plan.delay + plan.longest_stall() + 20 * plan.disk;
   world_.Expect(world_.now() - since <= patience,
                 absl::StrCat("worker '", worker.name(), "' waits for round ", session->next().value(),
@@ -294,7 +335,7 @@ void Cluster::CheckMissing(const ShardProcess& shard) {
   const bool greeted = shard.core().serving() || shard.core().journaling();
   world_.Expect(!greeted || disk == absl::InfiniteFuture() || shard.core().journaling(),
                 absl::StrCat("shard ", shard.index().value(), " waits for its disk, and does not say so (G6)"));
-  world_.Expect(!shard.core().journaling() || shard.core().journaling_since() <= disk,
+  world_.Expect(!shard.core().journaling() || shard.core().journaling_since() <= shard.ClockAt(disk),
                 "a shard waits for its disk for longer than it says (G6)");
   if (!shard.core().serving() || shard.computing() || shard.core().journaling()) return;
   if (shard.core().undecided()) return;  // perhaps all who are needed are there; see CheckServed

@@ -42,7 +42,7 @@ class Cluster {
   // Kills a shard's process, with the coordinator if it is shard 0's, and starts it again with its disk some time
   // later. False: it does not run, or has ended.
   bool CrashShard(ShardIndex index, CrashKind kind);
-  // The same, but its journal is gone.
+  // The same, but its disk is gone: journal and base. (The coordinator's file is not: without it the run is gone.)
   bool LoseShard(ShardIndex index);
   // Everything at once.
   void CrashAll(CrashKind kind);
@@ -66,6 +66,7 @@ class Cluster {
   void CheckSeat(const core::Seat& seat);
   void CheckMissing(const ShardProcess& shard);
   void CheckServed(const WorkerProcess& worker);
+  bool HasItsPart(const ShardProcess& shard);
   void BreakLinks(const Process& process);
 
   World& world_;
@@ -73,7 +74,8 @@ class Cluster {
   std::vector<std::unique_ptr<CoordinatorProcess>> coordinators_;  // all lives; the first is nobody
   std::vector<std::unique_ptr<ShardProcess>> shards_;              // restarted ones too
   uint32_t names_ = 0;
-  std::map<Incarnation, absl::Time> unserved_since_;  // workers that wait for what every shard has
+  // Workers that wait for what every shard has: for which round, and since when.
+  std::map<Incarnation, std::pair<Round, absl::Time>> unserved_;
 };
 
 }  // namespace lockstep::sim

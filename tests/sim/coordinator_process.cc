@@ -18,7 +18,11 @@ CoordinatorProcess::CoordinatorProcess(World& world, Directory& directory, uint6
       disk_(*directory.coordinator_disk),
       core_(Recover()),
       sealed_(world.plan().shards()),
-      shards_(world.plan().shards(), nullptr) {}
+      shards_(world.plan().shards(), nullptr),
+      checkpoints_(world.plan().shards()),
+      manifests_(world, *this, [&directory] { directory.crash_coordinator(); }) {
+  checkpoints_.SetTriggers({.rounds = world.plan().checkpoints.rounds, .interval = world.plan().checkpoints.interval});
+}
 
 core::CoordinatorCore CoordinatorProcess::Recover() {
   const core::CoordinatorOptions options{.run_id = kRunId,
@@ -28,8 +32,9 @@ core::CoordinatorCore CoordinatorProcess::Recover() {
                                          .policy = world().plan().policy,
                                          .min_workers = world().plan().min_workers,
                                          .max_workers = world().plan().max_workers,
-                                         .replace_timeout = world().plan().replace_timeout};
-  if (disk_.records().empty()) return {options, world().now()};
+                                         .replace_timeout = world().plan().replace_timeout,
+                                         .checkpoints = world().plan().checkpoints.rounds > 0};
+  if (disk_.records().empty()) return {options, Now()};
   core::CoordinatorMemory memory = disk_.records().back();
   if (disk_.safe() > 0) durable_ = disk_.records()[disk_.safe() - 1];
   if (world().has(PlantedBug::kReusesGeneration) && memory.generation > Generation(0)) {
@@ -39,7 +44,7 @@ core::CoordinatorCore CoordinatorProcess::Recover() {
   if (world().has(PlantedBug::kForgetsSeats)) memory.places.clear();
   const absl::Status status = core::CoordinatorCore::CheckMemory(options, memory);
   world().Expect(status.ok(), absl::StrCat("a coordinator cannot come back (G5): ", status.message()));
-  return {options, memory, world().now()};
+  return {options, memory, Now()};
 }
 
 void CoordinatorProcess::Start() {
@@ -60,8 +65,21 @@ void CoordinatorProcess::Start() {
 void CoordinatorProcess::TickLater() {
   After(world().plan().lease / 5, [this] {
     Step(core::Tick{});
+    if (core_.state() == core::RunState::kTraining && core_.options().checkpoints) {
+      core::CheckpointEffects effects;
+      checkpoints_.Tick(Now(), effects);
+      Run(effects);
+    }
     TickLater();
   });
+}
+
+// What the driver takes for the time: its machine's steady clock, but for planted bugs.
+absl::Time CoordinatorProcess::Now() {
+  if (world().has(PlantedBug::kWallClock)) return world().wall(kCoordinatorPlace);
+  if (!world().has(PlantedBug::kKeepsOldTime)) return clock();
+  directory_.coordinator_time = std::max(directory_.coordinator_time, clock());
+  return directory_.coordinator_time;
 }
 
 // ---- Events ----
@@ -70,10 +88,17 @@ void CoordinatorProcess::Step(const Event& event) {
   const core::RunState state = core_.state();
   const Generation generation = core_.generation();
   const std::vector<core::Seat> seats = core_.seats();
+  const std::optional<core::Rollback> rollback = core_.rollback();
   core::CoordinatorEffects effects;
-  std::visit([&](const auto& e) { core_.Step(e, world().now(), effects); }, event);
+  std::visit([&](const auto& e) { core_.Step(e, Now(), effects); }, event);
   CheckStep(state, generation);
-  for (size_t r = 0; r < seats.size(); ++r) CountSeatChange(seats[r], core_.seats()[r]);
+  for (size_t r = 0; r < seats.size(); ++r) {
+    CountSeatChange(seats[r], core_.seats()[r]);
+    CheckLease(seats[r], core_.seats()[r]);
+  }
+  if (core_.rollback() && (!rollback || rollback->generation != core_.rollback()->generation)) {
+    NoteRollback(*core_.rollback());
+  }
   Run(effects);
   WakeLater();
 }
@@ -83,7 +108,25 @@ void CoordinatorProcess::WakeLater() {
   const absl::Time when = core_.wakes_at();
   if (when == absl::InfiniteFuture() || when == wakes_at_) return;
   wakes_at_ = when;
-  After(std::max(when - world().now(), absl::ZeroDuration()), [this] { Step(core::Tick{}); });
+  After(std::max(when - Now(), absl::ZeroDuration()), [this] { Step(core::Tick{}); });
+}
+
+void CoordinatorProcess::OnBeat(const core::WorkerBeats& event, absl::Time sent_at) {
+  heard_[event.incarnation] = world().now();
+  if (!world().has(PlantedBug::kForeignClock)) return Step(event);
+  core::CoordinatorEffects effects;
+  core_.Step(event, sent_at, effects);
+  Run(effects);
+}
+
+// A worker is lost only if nothing was heard of it for a lease, whatever any clock shows.
+void CoordinatorProcess::CheckLease(const core::Seat& before, const core::Seat& after) {
+  if (before.incarnation != after.incarnation || before.state == core::SeatState::kLost) return;
+  if (after.state != core::SeatState::kLost) return;
+  const auto heard = heard_.find(after.incarnation);
+  const absl::Duration slack = world().plan().lease * SteadyClock::kMostPpm / 1'000'000 + absl::Microseconds(1);
+  world().Expect(heard == heard_.end() || world().now() - heard->second >= world().plan().lease - slack,
+                 absl::StrCat("worker '", after.name, "' is taken for lost, but it was heard within its lease (G6)"));
 }
 
 void CoordinatorProcess::OnShardSays(const core::RankWaits& event) {
@@ -125,7 +168,9 @@ bool CoordinatorProcess::IsNewest(Link& link, Link*& newest) {
 
 void CoordinatorProcess::OnJoin(Link& link, const core::WorkerJoins& event) {
   world().Trace("coordinator hears worker $0 join", event.incarnation);
-  if (IsNewest(link, workers_[event.incarnation])) Step(event);
+  if (!IsNewest(link, workers_[event.incarnation])) return;
+  heard_[event.incarnation] = world().now();
+  Step(event);
 }
 
 void CoordinatorProcess::OnShard(Link& link, const core::ShardArrives& event) {
@@ -136,7 +181,7 @@ void CoordinatorProcess::OnShard(Link& link, const core::ShardArrives& event) {
 void CoordinatorProcess::Evict(Rank rank) {
   core::CoordinatorEffects effects;
   std::string name;
-  if (!core_.Step(core::EvictRank{rank}, world().now(), effects, name).ok()) return;
+  if (!core_.Step(core::EvictRank{rank}, Now(), effects, name).ok()) return;
   world().Trace("operator evicts rank $0", rank);
   world().Count(Occurrence::kEviction);
   Run(effects);
@@ -154,7 +199,9 @@ void CoordinatorProcess::OnSealed(const core::ShardSealed& event) {
   if (rolls_back) world().Count(Occurrence::kCompletedInDifferentGenerations);
 }
 
-void CoordinatorProcess::CountCrash() {
+void CoordinatorProcess::Crash() {
+  if (core_.rollback() && !core_.rollback()->done) world().Count(Occurrence::kCoordinatorCrashGoingBack);
+  manifests_.Crash();
   world().Count(Occurrence::kCoordinatorCrash);
   if (persisting_) world().Count(Occurrence::kCoordinatorCrashWhilePersisting);
   if (!waiting_.empty()) world().Count(Occurrence::kCoordinatorCrashWithEffects);
@@ -266,10 +313,9 @@ void CoordinatorProcess::Do(const core::AnnounceGeneration& effect) {
   world().Trace("coordinator announces generation $0, next is round $1", effect.generation, effect.resume);
   if (!world().has(PlantedBug::kAnnouncesEarly)) {
     for (const ShardProcess* shard : directory_.shards) {
-      // The shard that has lost its memory may do so again between its answer and now: the next generation is under
-      // way.
+      // A shard may lose its memory between its answer and now: the next generation is under way.
       world().Expect(
-          shard->core().generation() >= effect.generation || world().plan().loses_shard(),
+          shard->core().generation() >= effect.generation || directory_.lost[shard->index().value()],
           absl::StrCat("a generation is announced before shard ", shard->index().value(), " has installed it (G1)"));
     }
   }
@@ -277,20 +323,26 @@ void CoordinatorProcess::Do(const core::AnnounceGeneration& effect) {
     CheckDurable(durable_.generation == effect.generation && durable_.announced == effect.resume,
                  "where a generation resumes");
   }
-  if (std::exchange(newest_announced_, effect.generation) != effect.generation) CheckRollback(effect.resume);
+  directory_.newest_announced = std::max(directory_.newest_announced, effect.generation);
+  if (std::exchange(newest_announced_, effect.generation) != effect.generation) {
+    CheckResume(effect.generation, effect.resume);
+  }
   for (Incarnation to : effect.to) {
     if (!announced_.insert({effect.generation, to}).second) world().Count(Occurrence::kAnnouncedAgain);
     Link* link = WorkerLink(to);
     if (link == nullptr) continue;  // has not found this life of the coordinator yet
-    const client::GenerationAnnounced announced{effect.generation, effect.resume, effect.members};
+    const bool hides = world().has(PlantedBug::kHidesRollback);
+    const client::GenerationAnnounced announced{effect.generation, effect.resume, effect.members,
+                                                hides ? Generation(0) : effect.rolled_back_in};
     link->Send(End::kClient, [worker = Find(to), announced] { worker->OnAnnounced(announced); });
   }
+  BeginCheckpoints(effect.resume);
 }
 
 // A shard without its disk would take the run back: the coordinator knows better, even if nobody is left who has held
 // anything.
-void CoordinatorProcess::CheckRollback(Round resume) {
-  const auto& held = world().newest_held();
+void CoordinatorProcess::CheckResume(Generation generation, Round resume) {
+  const auto& held = world().oracle().Held(generation);
   world().Expect(!held || resume > *held, absl::StrCat("the run goes back to round ", resume.value(),
                                                        ", but a version was held, and nobody says so (G5)"));
 }
@@ -334,9 +386,14 @@ void CoordinatorProcess::Do(const core::SendInstall& effect) {
                                         .blocks = 0,
                                         .decided = effect.decided};
   CheckDurable(durable_.generation == effect.generation, "a generation");
+  std::optional<Version> restore;
+  if (effect.restoring == core::Restoring::kRollback) {
+    restore = effect.resume.previous();
+    CheckDurable(durable_.rollback && durable_.rollback->generation == effect.generation, "that the run goes back");
+  }
   Link* link = ShardLink(effect.shard);
   auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
-  link->Send(End::kClient, [shard, install] { shard->OnInstall(install); });
+  link->Send(End::kClient, [shard, install, restore] { shard->OnInstall(install, restore); });
   MaybeBreakShardLink(effect.shard);
   const bool last = effect.shard.value() + 1 == world().plan().shards();
   if (!world().has(PlantedBug::kAnnouncesEarly) || !last) return;
@@ -384,8 +441,7 @@ void CoordinatorProcess::Do(const core::EndRun& effect) {
       After(world().random().Skewed(absl::ZeroDuration(), world().plan().delay), directory_.crash_coordinator);
     }
   } else {
-    const bool expected = world().plan().loses_shard() && absl::StrContains(effect.failure, "lost its memory");
-    world().Expect(expected, absl::StrCat("the run fails (G6): ", effect.failure));
+    CheckFailure(effect.failure);
     world().NoteLossReported();
   }
   for (uint32_t s = 0; s < shards_.size(); ++s) {
@@ -396,6 +452,166 @@ void CoordinatorProcess::Do(const core::EndRun& effect) {
   for (auto& [incarnation, link] : workers_) {
     link->Send(End::kClient, [worker = Find(incarnation)] { worker->OnRunEnded(); });
   }
+}
+
+// ---- Going back to a checkpoint ----
+
+void CoordinatorProcess::OnShardSays(const core::ShardRestorable& event) {
+  world().Trace("coordinator hears that shard $0 can restore $1 versions for generation $2", event.shard,
+                event.versions.size(), event.generation);
+  Step(event);
+}
+
+void CoordinatorProcess::Do(const core::SendFindRestorable& effect) {
+  if (effect.shard == ShardIndex(0)) {
+    world().Trace("coordinator looks for a checkpoint in generation $0", effect.generation);
+    if (manifests_.busy() && world().random().Chance(500)) manifests_.Hurry();
+    findable_.reset();
+    for (const core::RestorableVersion& whole : directory_.checkpoints->Restorable(ShardIndex(0))) {
+      const bool current = world().oracle().SameVersion(whole.version, whole.completed_in, effect.generation);
+      if (current) findable_ = whole.version;
+      if (!current) world().Count(Occurrence::kAbandonedCheckpoint);
+    }
+  }
+  Link* link = ShardLink(effect.shard);
+  auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+  link->Send(End::kClient, [shard, effect] { shard->OnFindRestorable(effect.generation, effect.to); });
+  MaybeBreakShardLink(effect.shard);
+}
+
+// It has decided to go back: only because something was lost, to what all shards have whole, and not further than that.
+void CoordinatorProcess::NoteRollback(const core::Rollback& rollback) {
+  world().Trace("the run goes back from version $0 to $1 in generation $2", rollback.from, rollback.to,
+                rollback.generation);
+  world().Remark(rollback.reason);
+  const bool under_way = directory_.newest_announced < world().oracle().began();
+  const bool any_lost = std::find(directory_.lost.begin(), directory_.lost.end(), true) != directory_.lost.end();
+  world().Expect(any_lost || under_way, "the run goes back, but no shard has lost anything (G5)");
+  world().Expect(directory_.checkpoints->IsWhole(rollback.to),
+                 absl::StrCat("the run goes back to version ", rollback.to.value(), ", which is no checkpoint (G5)"));
+  world().Expect(!findable_ || rollback.to >= *findable_,
+                 absl::StrCat("the run goes back to version ", rollback.to.value(), ", but every shard has version ",
+                              findable_ ? findable_->value() : 0, " (G5)"));
+  const auto& held = world().newest_held();
+  world().Count(Occurrence::kRollback);
+  if (held && *held > rollback.to) world().Count(Occurrence::kRollbackLosesHeld);
+  if (under_way) world().Count(Occurrence::kRollbackRepeated);
+  if (!under_way && rollback.times > 1) world().Count(Occurrence::kRollbackAgain);
+  if (world().plan().policy.decides()) world().Count(Occurrence::kRollbackOfDecisions);
+  if (world().plan().elastic) world().Count(Occurrence::kRollbackElastic);
+  if (!world().plan().checkpoints.journal) world().Count(Occurrence::kRollbackWithoutJournal);
+  if (std::count(directory_.lost.begin(), directory_.lost.end(), true) > 1) world().Count(Occurrence::kSeveralLost);
+  world().NoteRollback(rollback.generation, rollback.to, under_way);
+  if (world().now() < world().plan().faults_end && world().random().Chance(world().plan().faults.crash_in_going_back)) {
+    const ShardIndex any(static_cast<uint32_t>(world().random().Below(world().plan().shards())));
+    world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), 4 * world().plan().checkpoints.write),
+               [this, any] { directory_.crash_shard(any); });
+  }
+  if (world().now() < world().plan().faults_end && world().random().Chance(world().plan().faults.lose_again)) {
+    world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), absl::Seconds(2)),
+               [this] { directory_.lose_any_disk(); });
+  }
+}
+
+// A run fails only if a shard has lost what it had, and there is nothing that it could go back to.
+void CoordinatorProcess::CheckFailure(const std::string& failure) {
+  const bool expected = world().plan().loses_shard() && absl::StrContains(failure, "lost its memory");
+  world().Expect(expected, absl::StrCat("the run fails (G6): ", failure));
+  world().Expect(!core_.options().checkpoints || !findable_,
+                 absl::StrCat("the run fails, but every shard can restore version ", findable_ ? findable_->value() : 0,
+                              " (G5): ", failure));
+}
+
+// ---- Checkpoints ----
+
+template <class CheckpointEvent>
+void CoordinatorProcess::StepCheckpoints(const CheckpointEvent& event) {
+  if (!core_.options().checkpoints) return;
+  core::CheckpointEffects effects;
+  checkpoints_.Step(event, Now(), effects);
+  Run(effects);
+}
+
+void CoordinatorProcess::OnShardSays(const core::RoundSeen& event) { StepCheckpoints(event); }
+void CoordinatorProcess::OnShardSays(const core::PartWritten& event) { StepCheckpoints(event); }
+void CoordinatorProcess::OnShardSays(const core::PartMissed& event) { StepCheckpoints(event); }
+
+void CoordinatorProcess::Run(const core::CheckpointEffects& effects) {
+  for (const core::CheckpointEffect& effect : effects) {
+    if (const auto* write = std::get_if<core::WriteCheckpointManifest>(&effect)) {
+      WriteManifest(*write);
+      continue;
+    }
+    if (const auto* remove = std::get_if<core::RemoveOldCheckpoints>(&effect)) {
+      RemoveOld(remove->newest);
+      continue;
+    }
+    const Version version = std::get<core::AskForCheckpoint>(effect).version;
+    world().Trace("coordinator asks for a checkpoint of version $0", version);
+    for (Link* link : shards_) {
+      if (link == nullptr) continue;
+      auto* shard = static_cast<ShardProcess*>(&link->process(End::kClient));
+      link->Send(End::kClient, [shard, version] { shard->OnTakeCheckpoint(version); });
+    }
+  }
+}
+
+// A generation begins. One that is announced again to a worker that has come back changes nothing.
+void CoordinatorProcess::BeginCheckpoints(Round resume) {
+  const Generation before = std::exchange(begun_, core_.generation());
+  if (before == core_.generation()) return;
+  StepCheckpoints(core::GenerationBegins{.resume = resume, .restored = core_.RestoredSince(before)});
+}
+
+void CoordinatorProcess::WriteManifest(const core::WriteCheckpointManifest& effect) {
+  const Version version = effect.parts[0].version;
+  world().Trace("coordinator writes the manifest of version $0", version);
+  for (uint32_t s = 0; s < world().plan().shards(); ++s) {
+    world().Expect(s < effect.parts.size() && directory_.checkpoints->Find(ShardIndex(s), version) != nullptr,
+                   absl::StrCat("a checkpoint of version ", version.value(), " is said to exist, but shard ", s,
+                                " has not written its part (G5)"));
+  }
+  const FaultPlan& faults = world().plan().faults;
+  const bool lose = world().now() < world().plan().faults_end && world().random().Chance(faults.lose_in_manifest);
+  if (lose) {
+    world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), absl::Milliseconds(300)),
+               [this] { directory_.lose_any_disk(); });
+  }
+  manifests_.Add({{.write = [this, effect] { directory_.checkpoints->WriteManifest(effect.parts); },
+                   .then =
+                       [this, version] {
+                         world().Trace("coordinator has written the manifest of version $0", version);
+                         world().Count(Occurrence::kManifestWritten);
+                         const bool changing =
+                             core_.state() != core::RunState::kTraining || begun_ != core_.generation();
+                         if (changing) world().Count(Occurrence::kManifestInChange);
+                         StepCheckpoints(core::ManifestWritten{.version = version, .error = "", .changing = changing});
+                         if (checkpoints_.newest() != version) {
+                           GiveUpManifest();
+                         } else if (world().random().Chance(world().plan().faults.lose_after_checkpoint)) {
+                           world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), absl::Seconds(1)),
+                                      [this] { directory_.lose_any_disk(); });
+                         }
+                         if (changing && world().has(PlantedBug::kRemovesAlways)) RemoveOld(version);
+                       },
+                   .crashed = Occurrence::kCrashWritingManifest,
+                   .slow = lose}});
+}
+
+// What it has just written is of a history that the run has given up meanwhile: the worst moment to lose a disk again.
+void CoordinatorProcess::GiveUpManifest() {
+  world().Count(Occurrence::kManifestGivenUp);
+  if (world().now() >= world().plan().faults_end || !world().random().Chance(500)) return;
+  world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), absl::Milliseconds(100)),
+             [this] { directory_.lose_any_disk(); });
+}
+
+void CoordinatorProcess::RemoveOld(Version newest) {
+  manifests_.Add({{.then = [this, newest] {
+    world().Trace("coordinator removes checkpoints before version $0", newest);
+    const size_t removed = directory_.checkpoints->RemoveOld(world().plan().checkpoints.keep, newest);
+    if (removed > 0) world().Count(Occurrence::kCheckpointRemoved);
+  }}});
 }
 
 void CoordinatorProcess::Do(const core::Note& effect) { world().Remark(effect.text); }

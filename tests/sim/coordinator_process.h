@@ -17,7 +17,9 @@
 #include <variant>
 #include <vector>
 
+#include "server/core/checkpoints.h"
 #include "server/core/coordinator.h"
+#include "tests/sim/background.h"
 #include "tests/sim/directory.h"
 #include "tests/sim/link.h"
 #include "tests/sim/process.h"
@@ -37,26 +39,30 @@ class CoordinatorProcess : public Process {
   // ---- Messages ----
   void OnJoin(Link& link, const core::WorkerJoins& event);
   void OnDefine(const core::WorkerDefines& event) { Step(event); }
-  void OnBeat(const core::WorkerBeats& event) { Step(event); }
+  void OnBeat(const core::WorkerBeats& event, absl::Time sent_at);
   void OnLeave(const core::WorkerLeaves& event) { Step(event); }
   void OnShard(Link& link, const core::ShardArrives& event);
   void OnSealed(const core::ShardSealed& event);
-  void OnInstalled(const core::ShardInstalled& event) { Step(event); }
   void OnShardSays(const core::ContributionWhole& event) { Step(event); }
   void OnShardSays(const core::RankWaits& event);
+  void OnShardSays(const core::ShardRestorable& event);
+  void OnShardSays(const core::ShardInstalled& event) { Step(event); }
+  void OnShardSays(const core::RoundSeen& event);
+  void OnShardSays(const core::PartWritten& event);
+  void OnShardSays(const core::PartMissed& event);
   // The operator's command.
   void Evict(Rank rank);
 
   const core::CoordinatorCore& core() const { return core_; }
   // What would survive the worst of crashes now.
   const core::CoordinatorMemory& durable() const { return durable_; }
-  // What has happened to it just now, as it crashes.
-  void CountCrash();
+  // Counts what has happened to it just now, as it crashes; what it was writing is there or not.
+  void Crash();
 
  private:
-  using Event =
-      std::variant<core::WorkerJoins, core::WorkerDefines, core::WorkerBeats, core::WorkerLeaves, core::ShardArrives,
-                   core::ShardSealed, core::ShardInstalled, core::ContributionWhole, core::RankWaits, core::Tick>;
+  using Event = std::variant<core::WorkerJoins, core::WorkerDefines, core::WorkerBeats, core::WorkerLeaves,
+                             core::ShardArrives, core::ShardSealed, core::ShardInstalled, core::ContributionWhole,
+                             core::RankWaits, core::ShardRestorable, core::Tick>;
 
   void Step(const Event& event);
   void CountSeatChange(const core::Seat& before, const core::Seat& after);
@@ -76,7 +82,7 @@ class CoordinatorProcess : public Process {
   void Do(const core::SendInstall& effect);
   void Do(const core::DecideRound& effect);
   void Do(const core::GiveVersion& effect);
-  void Do(const core::SendFindRestorable&) {}  // never: no simulated shard has checkpoints
+  void Do(const core::SendFindRestorable& effect);
   void Do(const core::EndRun& effect);
   void Do(const core::Note& effect);
 
@@ -86,7 +92,18 @@ class CoordinatorProcess : public Process {
   void CountRefusal(const core::RefuseWorker& effect);
   void CheckStep(core::RunState before, Generation generation);
   bool IsNewest(Link& link, Link*& newest);
-  void CheckRollback(Round resume);
+  void CheckResume(Generation generation, Round resume);
+  void NoteRollback(const core::Rollback& rollback);
+  void CheckFailure(const std::string& failure);
+  void CheckLease(const core::Seat& before, const core::Seat& after);
+  absl::Time Now();
+  template <class CheckpointEvent>
+  void StepCheckpoints(const CheckpointEvent& event);
+  void Run(const core::CheckpointEffects& effects);
+  void WriteManifest(const core::WriteCheckpointManifest& effect);
+  void RemoveOld(Version newest);
+  void GiveUpManifest();
+  void BeginCheckpoints(Round resume);
   void CheckDurable(bool holds, const char* what);
   void MaybeBreakShardLink(ShardIndex shard);
   void CountDecision(const core::DecideRound& effect);
@@ -108,6 +125,14 @@ class CoordinatorProcess : public Process {
   std::set<std::pair<Generation, Incarnation>> announced_;
   Generation newest_announced_;
   absl::Time wakes_at_ = absl::InfiniteFuture();  // the newest that was planned
+  std::map<Incarnation, absl::Time> heard_;       // in the simulation's time
+  absl::Duration wall_ahead_;                     // for a planted bug
+
+  // ---- Checkpoints; see server/service/coordinator_driver and manifest_writer ----
+  core::CheckpointCore checkpoints_;
+  Background manifests_;
+  Generation begun_;
+  std::optional<Version> findable_;  // the newest whole checkpoint when shards were asked
 };
 
 }  // namespace lockstep::sim

@@ -6,10 +6,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "server/core/coordinator.h"
+#include "tests/sim/checkpoint_folder.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/journal.h"
 #include "tests/sim/link.h"
@@ -34,16 +36,23 @@ class Directory {
   std::vector<ShardProcess*> shards;          // by index, newest lives; null: not started yet
   std::vector<std::unique_ptr<WorkerProcess>> workers;
 
-  std::function<void()> crash_coordinator;  // shard 0's process, at a bad moment
+  std::function<void()> crash_coordinator;      // shard 0's process, at a bad moment
+  std::function<void(ShardIndex)> crash_shard;  // any of them
+  std::function<void()> lose_any_disk;          // if the plan still loses one; not shard 0's if there is another
 
   // ---- What outlives the processes ----
   std::vector<std::unique_ptr<Journal>> journals;  // by shard
   std::unique_ptr<Disk<core::CoordinatorMemory>> coordinator_disk;
+  std::vector<std::optional<ShardBase>> bases;    // by shard, on its own disk
+  std::unique_ptr<CheckpointFolder> checkpoints;  // shared
 
   // ---- What checks must know of all lives of the coordinator ----
   std::map<std::pair<Generation, Rank>, Version> given;  // newest version, by a decision or as a gift
   std::set<Incarnation> fenced;                          // workers that were told so
-  std::map<Generation, uint64_t> generations;            // that shards were told to seal for, and by which life
+  Generation newest_announced;                           // to any worker
+  absl::Time coordinator_time = absl::InfinitePast();    // for a planted bug
+  std::vector<bool> lost;                      // by shard: what it had is gone, and nothing is installed since
+  std::map<Generation, uint64_t> generations;  // that shards were told to seal for, and by which life
 
   Link& Open(World& world, LinkKind kind, bool reopened, Process& client, Process& server);
   // Nothing that runs at place `from` reaches place `to` before `until`.

@@ -100,6 +100,11 @@ void DiskQueue::CrashQueue(CrashKind kind) {
   running_ = false;
 }
 
+void DiskQueue::ForgetFirst(size_t records) {
+  whole_ -= records;
+  safe_ -= records;
+}
+
 void DiskQueue::EraseQueue() {
   CrashQueue(CrashKind::kKill);
   whole_ = safe_ = 0;

@@ -43,6 +43,8 @@ class DiskQueue {
 
  protected:
   void AppendOne(Process& writer, std::function<void()> done);
+  // The first `records` are not kept any more; all of them are safe.
+  void ForgetFirst(size_t records);
   void CrashQueue(CrashKind kind);
   void EraseQueue();
 
@@ -84,6 +86,11 @@ class Disk : public DiskQueue {
   void Append(Process& writer, Record record, std::function<void()> done) {
     records_.push_back(std::move(record));
     AppendOne(writer, std::move(done));
+  }
+  // Lets go of the first records, all of which are safe.
+  void DropFront(size_t records) {
+    ForgetFirst(records);
+    records_.erase(records_.begin(), records_.begin() + static_cast<ptrdiff_t>(records));
   }
   void Crash(CrashKind kind) {
     CrashQueue(kind);

@@ -1,5 +1,6 @@
 #include "tests/sim/oracle.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -42,24 +43,62 @@ std::optional<std::vector<float>> MeanGradient(const Plan& plan, const std::vect
 
 }  // namespace
 
-std::optional<std::string> Oracle::Make(Generation generation, Version version, const std::vector<Rank>& participants,
-                                        const std::optional<Version>& newest_held) {
+const Oracle::History& Oracle::Of(Generation generation) const {
+  for (size_t h = histories_.size(); h-- > 1;) {
+    if (histories_[h].began <= generation) return histories_[h];
+  }
+  return histories_[0];
+}
+
+std::optional<std::string> Oracle::Make(Generation generation, Version version, const std::vector<Rank>& participants) {
   const auto [at, is_new] = sets_.try_emplace({generation, version}, participants);
   if (!is_new && at->second != participants) {
     return absl::StrCat("shards make version ", version.value(), " of different sets of ranks (G2)");
   }
+  History& history = Of(generation);
+  std::vector<Made>& versions = history.versions;
   const uint64_t index = version.value();
-  if (index < versions_.size() && versions_[index].participants == participants) return std::nullopt;
-  if (index > versions_.size()) return absl::StrCat("version ", index, " is made before the one before it (G1)");
-  if (index < versions_.size()) {
-    if (newest_held && version <= *newest_held) {
+  if (index < versions.size() && versions[index].participants == participants) return std::nullopt;
+  if (index > versions.size()) return absl::StrCat("version ", index, " is made before the one before it (G1)");
+  if (index < versions.size()) {
+    if (history.held && version <= *history.held) {
       return absl::StrCat("version ", index, " was held, and is made again of other ranks (G1, G2)");
     }
-    versions_.resize(index);
+    versions.resize(index);
     ++remade_;
   }
-  versions_.push_back(MakeFrom(index == 0 ? nullptr : &versions_[index - 1], version, participants));
+  versions.push_back(MakeFrom(index == 0 ? nullptr : &versions[index - 1], version, participants));
   return std::nullopt;
+}
+
+void Oracle::NoteHeld(Generation generation, Version version) {
+  std::optional<Version>& held = Of(generation).held;
+  if (!held || *held < version) held = version;
+}
+
+std::optional<std::string> Oracle::RollBack(Generation began, Version to, bool replaces) {
+  if (replaces) histories_.pop_back();
+  const History& before = histories_.back();
+  if (to.value() >= before.versions.size()) {
+    return absl::StrCat("the run goes back to version ", to.value(), ", which it has never made (G5)");
+  }
+  History history{.began = began, .from = to, .versions = {}, .held = before.held};
+  history.versions.assign(before.versions.begin(), before.versions.begin() + static_cast<ptrdiff_t>(to.value() + 1));
+  if (history.held && *history.held > to) history.held = to;
+  histories_.push_back(std::move(history));
+  return std::nullopt;
+}
+
+std::optional<Version> Oracle::EverHeld() const {
+  std::optional<Version> newest;
+  for (const History& history : histories_) newest = std::max(newest, history.held);
+  return newest;
+}
+
+bool Oracle::SameVersion(Version version, Generation older, Generation newer) const {
+  return std::none_of(histories_.begin(), histories_.end(), [&](const History& history) {
+    return history.from && older < history.began && history.began <= newer && version > *history.from;
+  });
 }
 
 Oracle::Made Oracle::MakeFrom(const Made* before, Version version, const std::vector<Rank>& participants) const {
@@ -91,14 +130,17 @@ Oracle::Made Oracle::MakeFrom(const Made* before, Version version, const std::ve
   return made;
 }
 
-const std::vector<float>& Oracle::Parameters(Version version, ShardIndex shard, Slot slot) const {
+const std::vector<float>& Oracle::Parameters(Generation generation, Version version, ShardIndex shard,
+                                             Slot slot) const {
   static const std::vector<float> none;
-  return version.value() < versions_.size() ? versions_[version.value()].parameters[shard.value()][slot.value()] : none;
+  const std::vector<Made>& versions = Of(generation).versions;
+  return version.value() < versions.size() ? versions[version.value()].parameters[shard.value()][slot.value()] : none;
 }
 
-const std::vector<Rank>& Oracle::Participants(Version version) const {
+const std::vector<Rank>& Oracle::Participants(Generation generation, Version version) const {
   static const std::vector<Rank> none;
-  return version.value() < versions_.size() ? versions_[version.value()].participants : none;
+  const std::vector<Made>& versions = Of(generation).versions;
+  return version.value() < versions.size() ? versions[version.value()].participants : none;
 }
 
 }  // namespace lockstep::sim

@@ -96,6 +96,58 @@ FaultPlan DrawFaults(Random& random, const Plan& plan) {
   return faults;
 }
 
+// A run in which little happens but that disks are lost at the worst moments, again and again.
+void Drill(Random& random, Plan& plan) {
+  FaultPlan& faults = plan.faults;
+  for (absl::Duration* fault : {&faults.crash, &faults.pause, &faults.evict, &faults.break_worker, &faults.pause_shard,
+                                &faults.stranger, &faults.wrong_model, &faults.crash_shard, &faults.crash_coordinator,
+                                &faults.crash_all, &faults.partition, &faults.pause_all}) {
+    if (random.Chance(800)) *fault = absl::InfiniteDuration();
+  }
+  faults.slow_disk = faults.crash_in_write = faults.crash_again = 0;
+  if (plan.elements.size() < 2) plan.elements.push_back(plan.elements.front());
+  plan.rounds = random.Between(10, 24);
+  plan.compute = random.Skewed(absl::Milliseconds(5), absl::Milliseconds(200));
+  plan.lease = random.Between(absl::Seconds(1), absl::Seconds(2));
+  plan.faults_end = absl::UnixEpoch() + plan.start + absl::Seconds(25);
+  plan.deadline = plan.faults_end + absl::Minutes(5);
+  plan.checkpoints.rounds = random.Between(uint64_t{1}, random.Between(1, 3));
+  plan.checkpoints.journal = !random.Chance(100);
+  faults.lose_shard = random.Skewed(absl::Seconds(1), absl::Seconds(20));
+  faults.lose_in_checkpoint = DrawChance(random, 100);
+  faults.lose_in_manifest = DrawChance(random, 400);
+  faults.lose_after_checkpoint = DrawChance(random, 300);
+  faults.crash_in_going_back = DrawChance(random, 900);
+  faults.crash_after_restore = DrawChance(random, 900);
+}
+
+// Of its own random numbers, so that runs without checkpoints are what they are.
+void DrawCheckpoints(Plan& plan) {
+  Random random(Mix({plan.seed, 9}));
+  FaultPlan& faults = plan.faults;
+  const absl::Duration often = absl::Milliseconds(150);
+  const absl::Duration seldom = absl::Seconds(6);
+  faults.jump_wall = DrawInterval(random, often, seldom, 300);
+  if (!random.Chance(450)) return;
+  plan.rounds += random.Between(0, 8);
+  plan.checkpoints = {.rounds = random.Between(uint64_t{1}, random.Between(1, 4)),
+                      .interval = DrawInterval(random, absl::Milliseconds(50), absl::Seconds(5), 300),
+                      .keep = static_cast<uint32_t>(random.Between(1, 3)),
+                      .write = random.Skewed(absl::Microseconds(50), absl::Milliseconds(300)),
+                      .journal = !random.Chance(200)};
+  faults.lose_shard = DrawInterval(random, often, seldom, 600);
+  faults.lose_most = static_cast<uint32_t>(random.Between(1, 4));
+  faults.lose_again = DrawChance(random, 700);
+  faults.lose_in_checkpoint = DrawChance(random, 200);
+  faults.lose_in_manifest = DrawChance(random, 500);
+  faults.lose_after_checkpoint = DrawChance(random, 500);
+  faults.crash_in_going_back = DrawChance(random, 700);
+  faults.slow_checkpoint = DrawChance(random, 300);
+  faults.crash_after_restore = DrawChance(random, 600);
+  faults.crash_in_checkpoint = DrawChance(random, 60);
+  if (random.Chance(300)) Drill(random, plan);
+}
+
 }  // namespace
 
 Plan DrawPlan(uint64_t seed) {
@@ -107,6 +159,7 @@ Plan DrawPlan(uint64_t seed) {
   plan.faults = DrawFaults(random, plan);
   plan.policy = DrawPolicy(random, plan);
   DrawElastic(random, plan);
+  DrawCheckpoints(plan);
   return plan;
 }
 

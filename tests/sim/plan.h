@@ -44,6 +44,30 @@ enum class PlantedBug {
   kReusesGeneration,      // a coordinator that comes back begins the newest generation once more
   kForgetsFenced,         // a coordinator that comes back does not know whom it has fenced
   kForgetsSeats,          // a coordinator that comes back does not know who holds which rank
+
+  // ---- Of checkpoints and going back ----
+  kRestoresUnfinished,    // a shard says that it can restore what has no manifest
+  kRestoresNewest,        // shard 0 restores its newest file, not the version that all were told
+  kForgetsRoundsEarly,    // a journal lets go of rounds when a checkpoint is begun, not when it is safe
+  kTellsPartEarly,        // a shard says that its part is written when it has begun to write it
+  kRemovesAlways,         // old checkpoints are removed while shards look for one, or restore it
+  kKeepsOldJournal,       // a shard that has gone back goes on with its old journal
+  kContributesAbandoned,  // a worker is told that the run has gone back, and goes on from its own parameters
+  kHidesRollback,         // workers are told the generation, but not that it has gone back
+
+  // ---- Of clocks ----
+  kWallClock,     // the coordinator's time is its wall clock
+  kForeignClock,  // the coordinator takes the time of a heartbeat from the worker's clock
+  kKeepsOldTime,  // a coordinator that comes back goes on with the time of its machine's life before
+};
+
+// Checkpoints of the run.
+struct CheckpointPlan {
+  uint64_t rounds = 0;                                 // every so many; 0: there are none
+  absl::Duration interval = absl::InfiniteDuration();  // and so long after the one before
+  uint32_t keep = 1;
+  absl::Duration write;  // of a file
+  bool journal = true;   // false: a shard that dies has nothing by itself
 };
 
 // How often each kind of fault strikes; InfiniteDuration: never.
@@ -58,12 +82,13 @@ struct FaultPlan {
   absl::Duration stranger;     // a worker of another run joins
   absl::Duration newcomer;     // of an elastic run: a worker comes on top
   absl::Duration wrong_model;  // a worker with another model joins
-  absl::Duration lose_shard;   // once: a shard restarts without its disk
+  absl::Duration lose_shard;   // a shard restarts without its disk
   absl::Duration crash_shard;  // one that does not host the coordinator
   absl::Duration crash_coordinator;
-  absl::Duration crash_all;  // all processes at once, workers included
-  absl::Duration partition;  // two places cannot talk, in one direction or both
-  absl::Duration pause_all;  // all processes stand still
+  absl::Duration crash_all;                             // all processes at once, workers included
+  absl::Duration partition;                             // two places cannot talk, in one direction or both
+  absl::Duration pause_all;                             // all processes stand still
+  absl::Duration jump_wall = absl::InfiniteDuration();  // a wall clock jumps by hours
 
   // The rest strike by chance, so many times in a thousand.
   uint32_t break_shard_in_change = 0;  // a shard's stream breaks while a Seal or Install is on its way
@@ -81,6 +106,15 @@ struct FaultPlan {
   uint32_t crash_at_end = 0;           // the coordinator dies while it tells that the run has ended
   uint32_t crash_again = 0;            // a shard that has come back dies again soon
   uint32_t power_loss = 0;             // of a plan whose disks sync: a crash is a power loss, not a kill
+  uint32_t lose_most = 1;              // so many disks are lost in a run
+  uint32_t lose_again = 0;             // another disk is lost while the run goes back, or soon after
+  uint32_t lose_in_checkpoint = 0;     // a disk is lost when a shard has written its part of a checkpoint
+  uint32_t lose_in_manifest = 0;       // a manifest takes seconds, and meanwhile a disk is lost
+  uint32_t lose_after_checkpoint = 0;  // a disk is lost soon after a checkpoint has been finished
+  uint32_t slow_checkpoint = 0;        // writing a file of a checkpoint takes seconds
+  uint32_t crash_in_going_back = 0;    // some shard dies while the run goes back
+  uint32_t crash_after_restore = 0;    // a shard dies when it has restored, before its journal goes on from there
+  uint32_t crash_in_checkpoint = 0;    // a process dies while it writes a checkpoint, looks for one or restores it
 };
 
 struct Plan {
@@ -105,6 +139,7 @@ struct Plan {
   absl::Duration disk;       // of a write
   bool syncs = false;        // shards sync their journals, and so survive a power loss
   absl::Duration start;      // processes start at any time up to this
+  CheckpointPlan checkpoints;
   FaultPlan faults;
   absl::Time faults_end;
   absl::Time deadline;  // by which the run must have ended
@@ -117,7 +152,8 @@ struct Plan {
     return faults.partition == absl::InfiniteDuration() ? absl::ZeroDuration() : kLongestPartition;
   }
   static constexpr absl::Duration kLongestPartition = absl::Seconds(4);
-  bool loses_shard() const { return faults.lose_shard != absl::InfiniteDuration(); }
+  // What a shard had may be gone when it comes back.
+  bool loses_shard() const { return faults.lose_shard != absl::InfiniteDuration() || !checkpoints.journal; }
 };
 
 Plan DrawPlan(uint64_t seed);

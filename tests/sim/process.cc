@@ -38,7 +38,7 @@ void Process::Run(std::function<void()> what) {
 }
 
 void Process::After(absl::Duration delay, std::function<void()> what) {
-  world_.At(world_.now() + delay, [this, what = std::move(what)]() mutable { Run(std::move(what)); });
+  world_.At(world_.now() + Lasts(delay), [this, what = std::move(what)]() mutable { Run(std::move(what)); });
 }
 
 }  // namespace lockstep::sim

@@ -17,7 +17,9 @@ ShardProcess::ShardProcess(World& world, Directory& directory, ShardIndex index,
       incarnation_(incarnation),
       journal_(*directory.journals[index.value()]),
       store_(world, index, world.plan().elements[index.value()].size()),
-      core_(Recover()) {
+      core_(Recover()),
+      background_(world, *this, [&directory, index] { directory.crash_shard(index); }) {
+  has_base_ = base_loaded_ && !damaged_;
   const ShardProcess* before = directory.shards[index.value()];
   if (before != nullptr) members_ = before->members_;
 }
@@ -27,6 +29,9 @@ void ShardProcess::Start() {
   if (back_tentative_) world().Count(Occurrence::kShardBackTentative);
   if (replayed_nothing_) world().Count(Occurrence::kReplayedNothing);
   if (replayed_undo_) world().Count(Occurrence::kReplayedUndo);
+  if (damaged_) world().Count(Occurrence::kBackAfterHalfRestore);
+  if (base_loaded_) world().Count(Occurrence::kBackFromBase);
+  if (world().plan().checkpoints.rounds > 0) ReportLater();
   if (recovered_ && world().has(PlantedBug::kServesAtOnce)) ServeAtOnce();
   if (!recovered_ || world().has(PlantedBug::kForgetsSync)) return OpenCoordinatorLink();
   journal_.Sync(*this, [this] { OpenCoordinatorLink(); });
@@ -34,13 +39,30 @@ void ShardProcess::Start() {
 
 // ---- The journal ----
 
+core::Durability ShardProcess::durability() const {
+  const bool journal = const_cast<ShardProcess*>(this)->world().plan().checkpoints.journal;
+  return journal ? core::Durability::kJournal : core::Durability::kCheckpoint;
+}
+
 core::ShardCore ShardProcess::Recover() {
-  size_t records = journal_.records().size();
+  size_t records = journal_.whole();
   if (records > 0 && world().has(PlantedBug::kReplayLosesTail)) --records;
-  core::ShardMemory memory;
-  for (size_t i = 0; i < records; ++i) Replay(journal_.records()[i], memory);
   recovered_ = records > 0;
-  if (!recovered_) return core::ShardCore(incarnation_, core::Durability::kJournal);
+  if (!recovered_) return NewCore();
+  core::ShardMemory memory;
+  bool valid = LoadBase(memory);
+  if (const auto install = journal_.forgotten(); valid && install) valid = Replay({*install, {}}, memory);
+  for (size_t i = journal_.first(); valid && i < records; ++i) valid = Replay(journal_.records()[i], memory);
+  if (!valid) {
+    // It has begun to go back, and died before its journal began anew: what it had is given up, by all or none.
+    const std::optional<ShardBase>& base = directory_.bases[index_.value()];
+    world().Expect(base && base->restored && directory_.newest_announced < world().oracle().began(),
+                   "a shard that comes back finds a record that no shard writes here (G5)");
+    damaged_ = true;
+    recovered_ = false;
+    store_.Clear();
+    return NewCore();
+  }
   world().Trace("shard $0 comes back to generation $1, round $2, tentative: $3", index_, memory.installed(),
                 memory.next(), memory.tentative());
   back_tentative_ = memory.tentative();
@@ -48,20 +70,43 @@ core::ShardCore ShardProcess::Recover() {
   return core::ShardCore(incarnation_, memory, static_cast<uint32_t>(store_.size()));
 }
 
-void ShardProcess::Replay(const JournalRecord& record, core::ShardMemory& memory) {
+// False: it is gone.
+bool ShardProcess::LoadBase(core::ShardMemory& memory) {
+  const std::optional<ShardBase>& base = directory_.bases[index_.value()];
+  if (!base) return true;
+  const CheckpointFile* file = directory_.checkpoints->Find(index_, base->part.version);
+  world().Expect(file != nullptr && file->part.head_xxh3_128 == base->part.head_xxh3_128,
+                 absl::StrCat("shard ", index_.value(),
+                              " comes back, and the checkpoint that its journal goes on "
+                              "from is gone (G5)"));
+  if (file == nullptr) return false;
+  base_loaded_ = base->part.version;
+  store_.Restore(base->part.version, file->blocks);
+  memory = core::ShardMemory(base->part.version,
+                             {.completed_in = base->part.completed_in, .participants = base->part.participants});
+  return true;
+}
+
+// False: no shard writes such a record there.
+bool ShardProcess::Replay(const JournalRecord& record, core::ShardMemory& memory) {
+  if (std::holds_alternative<JournalBegins>(record.what)) return true;  // what it says is in the base, or a newer one
+  const auto* round = std::get_if<core::JournalRound>(&record.what);
+  if (memory.empty() && round != nullptr && round->version > Version(0)) return false;  // nothing holds the one before
   const Round before = memory.next();
   const bool tentative = memory.tentative();
-  const bool valid = std::visit([&](const auto& what) { return memory.Add(what); }, record.what);
-  world().Expect(valid, "a shard that comes back finds a record that no shard writes here (G5)");
+  const bool known = round != nullptr && memory.Has(round->version);
+  if (!(round != nullptr ? memory.Add(*round) : memory.Add(std::get<core::JournalInstall>(record.what)))) return false;
+  if (known) return true;
   const bool undone = memory.next() < before;
   if (tentative && !undone) store_.Commit(before.previous());
-  if (const auto* round = std::get_if<core::JournalRound>(&record.what)) {
+  if (round != nullptr) {
     replayed_nothing_ |= round->nothing;
     store_.Replay(round->version, round->nothing, record.blocks);
   }
-  if (!undone) return;
+  if (!undone) return true;
   replayed_undo_ = true;
   for (uint32_t s = 0; s < store_.size() && !world().has(PlantedBug::kReplayForgetsUndo); ++s) store_.Undo(Slot(s));
+  return true;
 }
 
 // What rule a forbids: the shard goes on as if it had never been away.
@@ -79,14 +124,14 @@ void ShardProcess::ServeAtOnce() {
   }
   core_ = core::ShardCore(incarnation_, memory, static_cast<uint32_t>(store_.size()));
   core::ShardEffects ignored;
-  core_.Step(core::SealShard{generation, incarnation_}, world().now(), ignored);
+  core_.Step(core::SealShard{generation, incarnation_}, clock(), ignored);
   core_.Step(core::InstallGeneration{.generation = generation,
                                      .to = incarnation_,
                                      .resume = next,
                                      .members = members_,
                                      .blocks = static_cast<uint32_t>(store_.size())},
-             world().now(), ignored);
-  core_.Step(core::InstallJournaled{generation}, world().now(), ignored);
+             clock(), ignored);
+  core_.Step(core::InstallJournaled{generation}, clock(), ignored);
 }
 
 template <class Event>
@@ -110,16 +155,20 @@ void ShardProcess::Do(const core::JournalRound& effect, Link*) {
 void ShardProcess::Do(const core::JournalInstall& effect, Link*) {
   world().Trace("shard $0 journals generation $1, next is round $2", index_, effect.generation, effect.resume);
   installing_ = true;
-  Write({effect, {}}, core::InstallJournaled{effect.generation});
+  const std::optional<core::CheckpointPart> begins = std::exchange(begins_, std::nullopt);
+  const auto install = [this, effect] { Write({effect, {}}, core::InstallJournaled{effect.generation}); };
+  if (!begins || world().has(PlantedBug::kKeepsOldJournal)) return install();
+  journal_.Append(*this, {JournalBegins{begins->version, {begins->completed_in, begins->participants}}, {}}, install);
 }
 
-void ShardProcess::CountCrash() const {
-  World& world = const_cast<ShardProcess*>(this)->world();
-  world.Count(Occurrence::kShardCrash);
-  if (computing_ > 0) world.Count(Occurrence::kCrashWhileReducing);
-  if (sealed_not_installed_) world.Count(Occurrence::kCrashWhileSealed);
+void ShardProcess::Crash() {
+  world().Count(Occurrence::kShardCrash);
+  if (computing_ > 0) world().Count(Occurrence::kCrashWhileReducing);
+  if (sealed_not_installed_) world().Count(Occurrence::kCrashWhileSealed);
   if (core_.journaling())
-    world.Count(installing_ ? Occurrence::kCrashWhileInstalling : Occurrence::kCrashWhileJournaling);
+    world().Count(installing_ ? Occurrence::kCrashWhileInstalling : Occurrence::kCrashWhileJournaling);
+  if (restoring_) world().Count(Occurrence::kCrashWhileRestoring);
+  background_.Crash();
 }
 
 // Rule a: a restarted shard serves nothing before an install that is meant for this life of it.
@@ -157,10 +206,13 @@ void ShardProcess::Step(const Event& event, Link* from) {
   const Generation generation = core_.generation();
   next_before_ = core_.next_round();
   core::ShardEffects effects;
-  core_.Step(event, world().now(), effects);
+  core_.Step(event, clock(), effects);
   CountIgnored(duplicates, stale);
   if (core_.late() > late) world().Count(Occurrence::kLateContribution);
   world().Expect(core_.generation() >= generation, "a shard's generation goes back (G3)");
+  if (!journals() && core_.next_round() > next_before_) {
+    world().NoteMade(core_.completed_in(), core_.next_round().previous(), core_.participants());
+  }
   Run(effects, from);
 }
 
@@ -178,24 +230,30 @@ void ShardProcess::OnSeal(const core::SealShard& event) {
   world().Trace("shard $0 is told to seal for generation $1, $2 reductions under way", index_, event.generation,
                 computing_);
   if (event.to != incarnation_) world().Count(Occurrence::kSealOfOtherLife);
+  if (restoring_) {
+    deferred_seal_ = event;
+    return;
+  }
   const bool news = event.to == incarnation_ && event.generation > core_.generation();
   if (news && computing_ > 0) world().Count(Occurrence::kSealWhileReducing);
   sealed_not_installed_ |= news;
   Step(event);
 }
 
-void ShardProcess::OnInstall(core::InstallGeneration event) {
+void ShardProcess::OnInstall(core::InstallGeneration event, std::optional<Version> restore) {
+  if (restoring_) return;  // for a generation that has been overtaken, or this very one
   event.blocks = static_cast<uint32_t>(store_.size());
   if (event.to != incarnation_) {
     world().Count(Occurrence::kSealOfOtherLife);
   } else {
     installed_ = true;
     members_ = event.members;
-    const auto& held = world().newest_held();
-    world().Expect(!held || event.resume > *held || world().plan().loses_shard(),
+    const auto& held = world().oracle().Held(event.generation);
+    world().Expect(!held || event.resume > *held,
                    absl::StrCat("a generation resumes at round ", event.resume.value(), ", but version ",
                                 held ? held->value() : 0, " was held (G5)"));
   }
+  if (restore) return StartRestoring(event, *restore);
   Step(event);
 }
 
@@ -263,11 +321,12 @@ Event ShardProcess::Received(const Event& event) {
   return forged;
 }
 
-void ShardProcess::OnBlock(Link& link, const core::ContributeBlock& event, const std::vector<float>& payload) {
+void ShardProcess::OnBlock(Link& link, const core::ContributeBlock& event, const std::vector<float>& payload,
+                           Generation computed_in) {
   if (rejected_.contains(&link)) return;
   world().Trace("shard $0: rank $1 brings block $2 for round $3, generation $4", index_, event.who.rank, event.slot,
                 event.round, event.generation);
-  arrived_ = {event, &payload};
+  arrived_ = {event, &payload, computed_in};
   Step(Received(event), &link);
   arrived_ = {};
 }
@@ -294,13 +353,20 @@ void ShardProcess::Do(const core::KeepPayload& effect, Link*) {
                  absl::StrCat("a contribution of generation ", event.generation.value(), " to round ",
                               event.round.value(), " counts in generation ", core_.generation().value(), ", round ",
                               core_.next_round().value(), " (G3)"));
+  const bool same = event.round == Round(0) ||
+                    world().oracle().SameVersion(event.round.previous(), arrived_.computed_in, event.generation);
+  world().Expect(same, "a contribution counts that was computed from a version that the run has given up (G1, G3)");
   store_.Keep(effect.rank, effect.slot, *arrived_.payload);
 }
 
 void ShardProcess::Do(const core::RejectConnection& effect, Link* from) {
   world().Trace("shard $0 rejects a stream with code $1", index_, effect.status.code());
   world().Remark(effect.status.message());
-  world().Expect(world().plan().loses_shard(),
+  // A shard whose disk is gone, or that died while it went back, knows no generation: to it, any that a worker knows is
+  // one that is to come. The worker connects again.
+  const bool lost = directory_.lost[index_.value()] || world().oracle().began() > Generation(0);
+  const bool knows_nothing = core_.generation() == Generation(0) && lost;
+  world().Expect(knows_nothing && absl::IsFailedPrecondition(effect.status),
                  absl::StrCat("a shard rejects a worker that does nothing wrong (G6): ", effect.status.message()));
   rejected_.insert(from);
   from->Close();
@@ -328,6 +394,8 @@ void ShardProcess::CheckContributors(const core::ReduceBlock& reduce) {
   for (const Member& member : members_) members.push_back(member.rank);
   world().Expect(!all || ranks == members,
                  absl::StrCat("round ", reduce.round.value(), " is reduced from the wrong set of ranks (G2)"));
+  world().Expect(std::is_sorted(ranks.begin(), ranks.end()),
+                 absl::StrCat("round ", reduce.round.value(), " is reduced in another order than that of ranks (G4)"));
   world().NoteMade(core_.generation(), reduce.round, ranks);
   const bool none = std::none_of(reduce.contributors.begin(), reduce.contributors.end(),
                                  [](const core::Weighted& who) { return who.weight > 0; });
@@ -341,6 +409,7 @@ void ShardProcess::Do(const core::ReduceBlock& effect, Link*) {
   world().Expect(reduced_.insert({core_.generation(), effect.round, effect.slot}).second,
                  "a block is reduced twice in one generation (G3)");
   CheckContributors(effect);
+  if (world().violation()) return;  // what computes it ends the program for less
   ++computing_;
   After(DrawReduceTime(), [this, effect, inputs = store_.TakeInputs(effect)] {
     --computing_;
@@ -389,11 +458,11 @@ void ShardProcess::Do(const core::SendComplete& effect, Link*) {
   world().Expect(store_.AllAt(effect.version) || world().has(PlantedBug::kForgetsUndo) ||
                      world().has(PlantedBug::kReplayForgetsUndo),
                  "a version is called complete before all blocks are closed (G1)");
-  world().Expect(journal_.Safe().next() > effect.version,
+  world().Expect(!journals() || journal_.Safe().next() > effect.version,
                  absl::StrCat("shard ", index_.value(), " calls version ", effect.version.value(),
                               " complete before its journal has it (G5)"));
   if (recovered_ && installed_) world().Count(Occurrence::kServesAfterRestart);
-  world().Expect(effect.participants == world().oracle().Participants(effect.version),
+  world().Expect(effect.participants == world().oracle().Participants(effect.generation, effect.version),
                  absl::StrCat("shard ", index_.value(), " names the wrong participants of version ",
                               effect.version.value(), " (G2)"));
   const client::CompleteArrived event{index_, effect.generation, effect.version, effect.completed_in,
@@ -410,6 +479,7 @@ void ShardProcess::Do(const core::CommitVersion& effect, Link*) {
   world().Trace("shard $0 commits version $1", index_, effect.version);
   if (std::exchange(back_tentative_, false)) world().Count(Occurrence::kCommitAfterRestart);
   store_.Commit(effect.version);
+  MaybeCheckpoint(effect.version);
 }
 
 void ShardProcess::Do(const core::UndoBlocks& effect, Link*) {
@@ -455,6 +525,143 @@ void ShardProcess::Do(const core::ReportWaiting& effect, Link*) {
                                   .given = effect.given});
 }
 
+// ---- Checkpoints ----
+
+void ShardProcess::ReportLater() {
+  After(absl::Milliseconds(200), [this] {
+    if (coordinator_ != nullptr && !finished_) TellCoordinator(core::RoundSeen{core_.next_round()});
+    ReportLater();
+  });
+}
+
+void ShardProcess::OnTakeCheckpoint(Version version) {
+  world().Trace("shard $0 is asked for a checkpoint of version $1", index_, version);
+  const std::optional<ShardBase>& base = directory_.bases[index_.value()];
+  const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
+  if (writing_ == version) return;  // the answer comes when it is written
+  if (base && base->part.version == version && has_base_) return TellPart(base->part);
+  if (version.value() < committed) return MissPart(version);
+  named_ = version;
+}
+
+void ShardProcess::MissPart(Version version) {
+  world().Count(Occurrence::kPartMissed);
+  TellCoordinator(core::PartMissed{.shard = index_, .version = version, .next = core_.next_round(), .error = ""});
+}
+
+void ShardProcess::MaybeCheckpoint(Version committed) {
+  if (!named_ || committed < *named_) return;
+  const Version named = *std::exchange(named_, std::nullopt);
+  if (committed > named || writing_) return MissPart(named);
+  world().Trace("shard $0 begins to write a checkpoint of version $1", index_, committed);
+  CheckpointFile file = MakeFile(committed, core_.completed_in(), core_.participants(), store_.Snapshot(committed));
+  writing_ = committed;
+  if (world().has(PlantedBug::kForgetsRoundsEarly)) journal_.Forget(committed, world().random());
+  if (world().has(PlantedBug::kTellsPartEarly)) TellPart(file.part);
+  const core::CheckpointPart part = file.part;
+  background_.Add({{.write = [this, file = std::move(file)] { directory_.checkpoints->PutPart(index_, file); },
+                    .crashed = Occurrence::kCrashWritingPart},
+                   {.write = [this, part] { SetBase(ShardBase{part}); },
+                    .then = [this, part] { PartIsWritten(part); },
+                    .crashed = Occurrence::kCrashBeforeBase}});
+}
+
+void ShardProcess::SetBase(const ShardBase& base) {
+  directory_.bases[index_.value()] = base;
+  journal_.SetBase({base.part.version, {base.part.completed_in, base.part.participants}});
+}
+
+void ShardProcess::PartIsWritten(const core::CheckpointPart& part) {
+  world().Trace("shard $0 has written its part of version $1", index_, part.version);
+  world().Count(Occurrence::kPartWritten);
+  has_base_ = true;
+  writing_.reset();
+  directory_.checkpoints->RemoveUnfinished(index_, part.version);
+  if (journals() && journal_.Forget(part.version, world().random()) > 0) world().Count(Occurrence::kJournalForgets);
+  TellPart(part);
+  if (world().now() >= world().plan().faults_end) return;
+  if (!world().random().Chance(world().plan().faults.lose_in_checkpoint)) return;
+  world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), absl::Milliseconds(50)),
+             [this] { directory_.lose_any_disk(); });
+}
+
+void ShardProcess::TellPart(const core::CheckpointPart& part) {
+  world().Expect(world().oracle().Participants(part.completed_in, part.version) == part.participants,
+                 "a checkpoint names the wrong participants (G2)");
+  TellCoordinator(core::RoundSeen{core_.next_round()});
+  TellCoordinator(core::PartWritten{.shard = index_, .part = part});
+}
+
+// ---- Going back ----
+
+void ShardProcess::OnFindRestorable(Generation generation, Incarnation to) {
+  if (to != incarnation_) return;
+  if (writing_) world().Count(Occurrence::kSearchWhileWriting);
+  background_.Add({{.then = [this, generation] {
+    const bool manifests = !world().has(PlantedBug::kRestoresUnfinished);
+    TellCoordinator(core::ShardRestorable{.shard = index_,
+                                          .incarnation = incarnation_,
+                                          .generation = generation,
+                                          .versions = directory_.checkpoints->Restorable(index_, manifests),
+                                          .damaged = {}});
+  }}});
+}
+
+void ShardProcess::StartRestoring(const core::InstallGeneration& event, Version version) {
+  const bool awaited =
+      event.to == incarnation_ && event.generation > core_.generation() && event.generation == core_.sealed();
+  if (!awaited) return;
+  world().Trace("shard $0 restores version $1 for generation $2", index_, version, event.generation);
+  restoring_ = event.generation;
+  named_.reset();
+  const auto file = std::make_shared<std::optional<CheckpointFile>>();
+  background_.Add({{.then =
+                        [this, version, file] {
+                          const auto whole = directory_.checkpoints->Restorable(index_, /*manifests=*/false);
+                          const bool newest = world().has(PlantedBug::kRestoresNewest) && index_ == ShardIndex(0);
+                          const Version which = newest && !whole.empty() ? whole.back().version : version;
+                          const CheckpointFile* found = directory_.checkpoints->Find(index_, which);
+                          if (found != nullptr) *file = *found;
+                        }},
+                   {.write =
+                        [this, file] {
+                          if (*file) SetBase(ShardBase{.part = (*file)->part, .restored = true});
+                        },
+                    .then = [this, event, file] { FinishRestoring(event, *file); },
+                    .crashed = Occurrence::kCrashAfterRestore}});
+}
+
+// The core was sealed and quiet when this was started, and answers to nobody until it has ended. Then the shard is as
+// one that has just come back with that version.
+void ShardProcess::FinishRestoring(const core::InstallGeneration& event, const std::optional<CheckpointFile>& file) {
+  restoring_.reset();
+  writing_.reset();
+  if (!file) {
+    TellCoordinator(core::ShardInstalled{index_, incarnation_, event.generation, "the checkpoint is gone"});
+    return;
+  }
+  if (world().now() < world().plan().faults_end && world().random().Chance(world().plan().faults.crash_after_restore)) {
+    world().At(world().now() + world().random().Skewed(absl::ZeroDuration(), 2 * world().plan().disk), [this] {
+      if (alive()) directory_.crash_shard(index_);
+    });
+  }
+  const core::CheckpointPart& part = file->part;
+  has_base_ = true;
+  store_.Restore(part.version, file->blocks);
+  if (!world().violation()) store_.CheckBits(event.generation, part.version);
+  back_tentative_ = false;
+  const core::ShardMemory memory(part.version, {part.completed_in, part.participants}, core_.generation());
+  core_ = core::ShardCore(incarnation_, memory, static_cast<uint32_t>(store_.size()), durability());
+  if (journals()) begins_ = part;
+  if (deferred_seal_) {
+    world().Count(Occurrence::kSealWhileRestoring);
+    return Step(*std::exchange(deferred_seal_, std::nullopt));
+  }
+  core::ShardEffects answered;  // it has been, before this began
+  core_.Step(core::SealShard{event.generation, incarnation_}, clock(), answered);
+  Step(event);
+}
+
 void ShardProcess::Do(const core::DropContributions&, Link*) { store_.DropContributions(); }
 
 void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
@@ -462,7 +669,8 @@ void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
   if (effect.completed_in > Generation(0) && next_before_ < core_.next_round()) {
     world().Count(Occurrence::kCompleteAfterSeal);
   }
-  world().Expect(journal_.Safe().next() >= effect.next,
+  // What it has restored is safe as soon as it is told to go on from there; until then nobody has been told of it.
+  world().Expect(!journals() || begins_ || journal_.Safe().next() >= effect.next,
                  absl::StrCat("shard ", index_.value(), " answers a Seal with what its disk may yet lose (G5)"));
   const core::ShardSealed answer{.shard = index_,
                                  .incarnation = incarnation_,
@@ -481,13 +689,12 @@ void ShardProcess::Do(const core::AnswerInstalled& effect, Link*) {
                 core_.next_round());
   world().Remark(effect.status.message());
   sealed_not_installed_ = false;
-  world().Expect(!effect.status.ok() || journal_.Safe().installed() == effect.generation,
+  world().Expect(!effect.status.ok() || !journals() || journal_.Safe().installed() == effect.generation,
                  absl::StrCat("shard ", index_.value(), " has installed generation ", effect.generation.value(),
                               " before its journal has it (G5)"));
   const core::ShardInstalled answer{index_, core_.incarnation(), effect.generation,
                                     std::string(effect.status.message())};
-  auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
-  coordinator_->Send(End::kServer, [coordinator, answer] { coordinator->OnInstalled(answer); });
+  TellCoordinator(answer);
 }
 
 }  // namespace lockstep::sim

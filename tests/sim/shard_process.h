@@ -11,12 +11,14 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "server/core/shard.h"
+#include "tests/sim/background.h"
 #include "tests/sim/block_store.h"
 #include "tests/sim/directory.h"
 #include "tests/sim/link.h"
@@ -33,24 +35,29 @@ class ShardProcess : public Process {
 
   // ---- Messages of the coordinator ----
   void OnSeal(const core::SealShard& event);
-  void OnInstall(core::InstallGeneration event);
+  // `restore`: the version of the run's checkpoint that it takes first.
+  void OnInstall(core::InstallGeneration event, std::optional<Version> restore);
+  void OnFindRestorable(Generation generation, Incarnation to);
+  void OnTakeCheckpoint(Version version);
   void OnClose(const core::CloseRound& event);
   void OnServe(const core::ServeRank& event);
   void OnFinish();
 
   // ---- Messages of workers ----
   void OnAttach(Link& link, const core::AttachWorker& event);
-  void OnBlock(Link& link, const core::ContributeBlock& event, const std::vector<float>& payload);
+  // `computed_in`: the generation in which its worker took the version from which it was computed.
+  void OnBlock(Link& link, const core::ContributeBlock& event, const std::vector<float>& payload,
+               Generation computed_in);
   void OnEmpty(Link& link, const core::ContributeEmpty& event);
   void OnClosed(Link& link);
 
   const core::ShardCore& core() const { return core_; }
   ShardIndex index() const { return index_; }
   bool finished() const { return finished_; }
-  // All blocks have the oracle's bits of `version`.
-  void CheckBits(Version version) const { store_.CheckBits(version); }
-  // What has happened to it just now, as it crashes.
-  void CountCrash() const;
+  // All blocks have the oracle's bits of `version` in the newest history.
+  void CheckBits(Version version) const { store_.CheckBits(Generation(UINT64_MAX), version); }
+  // Counts what has happened to it just now, as it crashes; what it was writing is there or not.
+  void Crash();
   // Whether a reduction is under way.
   bool computing() const { return computing_ > 0; }
 
@@ -59,6 +66,7 @@ class ShardProcess : public Process {
   struct Arrived {
     core::ContributeBlock event;
     const std::vector<float>* payload = nullptr;
+    Generation computed_in;
   };
   using Connection = std::pair<Rank, uint32_t>;
 
@@ -83,7 +91,11 @@ class ShardProcess : public Process {
   void Do(const core::AnswerInstalled& effect, Link* from);
 
   core::ShardCore Recover();
-  void Replay(const JournalRecord& record, core::ShardMemory& memory);
+  bool LoadBase(core::ShardMemory& memory);
+  bool Replay(const JournalRecord& record, core::ShardMemory& memory);
+  core::ShardCore NewCore() const { return core::ShardCore(incarnation_, durability()); }
+  core::Durability durability() const;
+  bool journals() const { return durability() == core::Durability::kJournal; }
   void ServeAtOnce();
   void OpenCoordinatorLink();
   template <class Event>
@@ -98,6 +110,14 @@ class ShardProcess : public Process {
   void SendVersion(Link& link, Version version, std::function<void()> deliver);
   template <class Event>
   void TellCoordinator(const Event& event);
+  void ReportLater();
+  void MaybeCheckpoint(Version committed);
+  void SetBase(const ShardBase& base);
+  void PartIsWritten(const core::CheckpointPart& part);
+  void TellPart(const core::CheckpointPart& part);
+  void MissPart(Version version);
+  void StartRestoring(const core::InstallGeneration& event, Version version);
+  void FinishRestoring(const core::InstallGeneration& event, const std::optional<CheckpointFile>& file);
 
   Directory& directory_;
   const ShardIndex index_;
@@ -106,6 +126,8 @@ class ShardProcess : public Process {
   BlockStore store_;
   std::vector<Member> members_;  // of the newest install, for a planted bug
   bool recovered_ = false;       // something was in the journal
+  bool damaged_ = false;         // and it did not fit what it begins with
+  std::optional<Version> base_loaded_;
   bool replayed_nothing_ = false;
   bool replayed_undo_ = false;
   bool back_tentative_ = false;  // as it came back, and neither committed nor undone yet
@@ -125,6 +147,15 @@ class ShardProcess : public Process {
   std::set<Rank> whole_here_;                                // by the ReportWhole of that round
   bool installing_ = false;                                  // what is being journaled is an install
   bool finished_ = false;
+
+  // ---- Checkpoints; see server/service/shard_driver ----
+  Background background_;
+  std::optional<Version> named_;    // to be written when it is committed
+  std::optional<Version> writing_;  // under way
+  std::optional<Generation> restoring_;
+  std::optional<core::SealShard> deferred_seal_;
+  bool has_base_ = false;                       // this life has loaded or written the shard's base
+  std::optional<core::CheckpointPart> begins_;  // the journal is to begin anew from this
 };
 
 }  // namespace lockstep::sim

@@ -22,14 +22,15 @@ void Judge(World& world, Cluster& cluster) {
   if (world.violation() || world.loss_reported()) return;
   if (!cluster.Finished()) return world.Violate(cluster.Unfinished());
   const bool everybody_left = world.occurrences().of(Occurrence::kLeftEarly) > 0;
-  world.Expect(everybody_left || world.newest_held() == world.plan().last_version(),
+  world.Expect(everybody_left || world.oracle().EverHeld() == world.plan().last_version(),
                "the run ends before its last version is held (G6)");
-  if (world.occurrences().of(Occurrence::kShardLost) == 0) cluster.CheckDisks();
+  cluster.CheckDisks();
 }
 
 void Classify(World& world) {
   if (world.occurrences().of(Occurrence::kShardLost) == 0) return;
-  world.Count(world.loss_reported() ? Occurrence::kShardLossReported : Occurrence::kShardLossHarmless);
+  if (world.loss_reported()) return world.Count(Occurrence::kShardLossReported);
+  if (world.occurrences().of(Occurrence::kRollback) == 0) world.Count(Occurrence::kShardLossHarmless);
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ class WorkerProcess : public Process {
   void NoteStopped() { stopped_once_ = true; }
   const std::optional<Version>& held() const { return held_; }
   // It has contributed and does not hold a version of that yet.
-  bool waits() const { return session_ && contributed_ == session_->next(); }
+  bool waits() const { return session_ && waiting_; }
   // Every stream to every shard is there, and nothing is held up on it.
   bool connected() const;
   const client::SessionCore* session() const { return session_ ? &*session_ : nullptr; }
@@ -112,7 +112,9 @@ class WorkerProcess : public Process {
   Model gradient_;  // of the round that is contributed to
   float weight_ = 0;
   std::optional<Round> contributed_;  // the newest
+  bool waiting_ = false;              // for a version, with that contribution
   std::optional<Version> held_;
+  Generation held_in_;  // the generation in which it took what it computes from
   Arrived arrived_;
   uint32_t storing_ = 0;  // blocks that are being written to `results_`
   std::map<std::pair<ShardIndex, uint32_t>, std::pair<Round, Generation>> sent_;  // newest contribution per stream

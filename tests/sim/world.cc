@@ -30,7 +30,7 @@ void World::Violate(std::string message) {
 
 void World::NoteMade(Generation generation, Version version, const std::vector<Rank>& participants) {
   const uint64_t remade = oracle_.remade();
-  const std::optional<std::string> wrong = oracle_.Make(generation, version, participants, newest_held_);
+  const std::optional<std::string> wrong = oracle_.Make(generation, version, participants);
   if (wrong) Violate(*wrong);
   if (!plan_.policy.decides() && version > Version(0)) {
     if (participants.size() < plan_.workers) Count(Occurrence::kSmallerVersion);
@@ -39,8 +39,9 @@ void World::NoteMade(Generation generation, Version version, const std::vector<R
   if (oracle_.remade() > remade) Count(Occurrence::kRemade);
 }
 
-void World::NoteHeld(Version version) {
-  if (!newest_held_ || *newest_held_ < version) newest_held_ = version;
+void World::NoteRollback(Generation began, Version to, bool replaces) {
+  const std::optional<std::string> wrong = oracle_.RollBack(began, to, replaces);
+  if (wrong) Violate(*wrong);
 }
 
 void World::Print(absl::string_view line) const {

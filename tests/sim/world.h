@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <queue>
 #include <string>
@@ -19,6 +20,7 @@
 #include "absl/strings/substitute.h"
 #include "absl/time/time.h"
 #include "common/ids.h"
+#include "tests/sim/clock.h"
 #include "tests/sim/occurrences.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/plan.h"
@@ -33,6 +35,8 @@ class World {
 
   const Plan& plan() const { return plan_; }
   const Oracle& oracle() const { return oracle_; }
+  // The run goes back; see Oracle::RollBack.
+  void NoteRollback(Generation began, Version to, bool replaces);
   // A shard makes a version of these ranks' contributions; see Oracle::Make.
   void NoteMade(Generation generation, Version version, const std::vector<Rank>& participants);
   Random& random() { return random_; }
@@ -44,6 +48,13 @@ class World {
   // Does the next thing; false when there is none.
   bool Step();
   uint64_t steps() const { return steps_; }
+
+  // The steady clock of a place, until its machine starts anew.
+  SteadyClock ClockOf(uint64_t place) { return {plan_.seed, place, boots_[place]}; }
+  void Reboot(uint64_t place) { ++boots_[place]; }
+  // The wall clock of a place: it jumps, and decides nothing.
+  absl::Time wall(uint64_t place) { return now_ + wall_ahead_[place]; }
+  void JumpWall(uint64_t place, absl::Duration by) { wall_ahead_[place] += by; }
 
   // ---- What happened ----
   void Count(Occurrence kind) { occurrences_.Count(kind); }
@@ -70,9 +81,9 @@ class World {
   }
   const std::optional<std::string>& violation() const { return violation_; }
 
-  // The newest version that any worker has held; absent: none.
-  const std::optional<Version>& newest_held() const { return newest_held_; }
-  void NoteHeld(Version version);
+  // The newest version that any worker has held in the newest history; absent: none.
+  const std::optional<Version>& newest_held() const { return oracle_.Held(oracle_.began()); }
+  void NoteHeld(Generation generation, Version version) { oracle_.NoteHeld(generation, version); }
   // A shard has lost its memory and a worker or the coordinator has said so: the expected end of such a run.
   void NoteLossReported() { loss_reported_ = true; }
   bool loss_reported() const { return loss_reported_; }
@@ -109,11 +120,12 @@ class World {
   absl::Time now_ = absl::UnixEpoch();
   std::priority_queue<Planned> queue_;
   uint64_t planned_ = 0;
+  std::map<uint64_t, uint64_t> boots_;             // by place
+  std::map<uint64_t, absl::Duration> wall_ahead_;  // by place
   uint64_t steps_ = 0;
   Occurrences occurrences_;
   uint64_t hash_ = 0xcbf29ce484222325;
   std::optional<std::string> violation_;
-  std::optional<Version> newest_held_;
   bool loss_reported_ = false;
 };
 
