@@ -233,7 +233,8 @@ TEST_F(LostShardTest, ShardLosesItsDisk_RunGoesBackToTheNewestCheckpointAndSaysS
   EXPECT_EQ(outcome.rolled_back_to, std::set<uint64_t>{20}) << "workers are told";
   EXPECT_EQ(outcome.values, Undisturbed());
   EXPECT_EQ(status_.rolled_back().to_version(), 20u);
-  EXPECT_EQ(status_.rolled_back().from_version(), 24u);
+  // The shard that is still there may complete round 25 before it hears that the other one is back.
+  EXPECT_THAT(status_.rolled_back().from_version(), ::testing::AnyOf(24u, 25u));
   EXPECT_EQ(status_.rolled_back().times(), 1u);
   EXPECT_THAT(status_.rolled_back().reason(), HasSubstr("shard 1 has lost its memory"));
 }
