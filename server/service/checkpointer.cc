@@ -10,6 +10,12 @@
 #include "spdlog/spdlog.h"
 
 namespace lockstep::service {
+namespace {
+
+// Over how many rounds the parameters are written, and each array of the optimizer's state again.
+constexpr int64_t kRoundsPerCopy = 4;
+
+}  // namespace
 
 Checkpointer::Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events,
                            storage::FailPoint fail_point)
@@ -33,9 +39,23 @@ bool Checkpointer::idle() const {
   return !writing_ && !stopping_;
 }
 
-bool Checkpointer::stopping() const {
+void Checkpointer::OnRound() {
   MutexLock lock(&mutex_);
-  return stopping_;
+  if (writing_) pace_.OnRound(MonotonicNow());
+}
+
+bool Checkpointer::AwaitTurn(int64_t bytes) {
+  MutexLock lock(&mutex_);
+  const auto my_turn = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return pace_.has_allowance() || stopping_ || !tasks_.empty();
+  };
+  // A round that comes meanwhile puts off the end of the patience: look again.
+  absl::Time now = MonotonicNow();
+  for (; !my_turn() && now < pace_.free_at(); now = MonotonicNow()) {
+    mutex_.AwaitWithTimeout(absl::Condition(&my_turn), pace_.free_at() - now);
+  }
+  pace_.OnWritten(bytes);
+  return !stopping_;
 }
 
 void Checkpointer::Run(std::function<void()> task) {
@@ -81,6 +101,10 @@ void Checkpointer::RunTasks() {
 
 void Checkpointer::WriteNow(const Request& request) {
   const absl::Time start = MonotonicNow();
+  {
+    MutexLock lock(&mutex_);
+    pace_.Begin(static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy, start);
+  }
   const Version version = request.identity.version;
   const absl::StatusOr<ShardBase> base = Write(request);
   {
@@ -118,8 +142,8 @@ void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIn
 absl::StatusOr<ShardBase> Checkpointer::Write(const Request& request) {
   const ShardModel& model = *request.model;
   storage::Pass(fail_point_, "checkpoint.before-write");
-  absl::StatusOr<ShardBase> written =
-      WriteShardPart(*files_, folder_, request.identity, model, request.blocks, [this] { return stopping(); });
+  absl::StatusOr<ShardBase> written = WriteShardPart(*files_, folder_, request.identity, model, request.blocks,
+                                                     [this](int64_t bytes) { return AwaitTurn(bytes); });
   if (!written.ok()) return written.status();
   storage::Pass(fail_point_, "checkpoint.after-write");
   const ShardBase& base = *written;

@@ -8,6 +8,9 @@
 // checkpoint is written at a time; one that is due while another is written is left out. When the disk refuses, this
 // checkpoint is given up, `state()` says why, and the journal simply goes on.
 //
+// While rounds go on, a round's share is written with each (writing_pace.h), so that none takes much longer; at once
+// when something else is to be done on this thread, such as going back to a checkpoint.
+//
 // Thread-safety: all of it. The event comes on its own thread, without any lock.
 #ifndef LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
 #define LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
@@ -26,6 +29,7 @@
 #include "common/mutex.h"
 #include "server/service/shard_base.h"
 #include "server/service/shard_model.h"
+#include "server/service/writing_pace.h"
 #include "server/storage/block_store.h"
 #include "server/storage/checkpoint.h"
 #include "server/storage/fail_point.h"
@@ -67,6 +71,8 @@ class Checkpointer {
   bool idle() const;
   // Takes the request, unless another is under way. Does not block.
   void Start(Request request);
+  // A round has been made. Does not block.
+  void OnRound();
   // The checkpoint of shard `own`'s version exists: its manifest, as storage::EncodeManifest gives it. Leaves a folder
   // alone that has it already; in any other, `keep` checkpoints stay. Does not block.
   void Keep(Version version, std::string manifest, ShardIndex own, uint32_t keep);
@@ -80,7 +86,8 @@ class Checkpointer {
   void WriteNow(const Request& request);
   void KeepNow(Version version, const std::string& manifest, ShardIndex own, uint32_t keep);
   absl::StatusOr<ShardBase> Write(const Request& request);
-  bool stopping() const;
+  // Waits until the next `bytes` may be written; false if this is being stopped.
+  bool AwaitTurn(int64_t bytes);
   void RemoveBefore(const ShardBase& base);
 
   storage::FileSystem* const files_;
@@ -92,6 +99,7 @@ class Checkpointer {
   mutable Mutex mutex_;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a request is queued or under way
+  WritingPace pace_ ABSL_GUARDED_BY(mutex_);      // of what is under way
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   State state_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all of the above

@@ -68,11 +68,11 @@ absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& fold
 absl::StatusOr<ShardBase> WriteShardPart(storage::FileSystem& files, const std::string& folder,
                                          const storage::CheckpointIdentity& identity, const ShardModel& model,
                                          const std::vector<storage::BlockSnapshot>& blocks,
-                                         const std::function<bool()>& stopping) {
+                                         const std::function<bool(int64_t)>& await_turn) {
   std::vector<std::vector<float>> state;
   const auto read = [&](Slot slot, storage::BlockContents& contents) {
-    if (stopping && stopping()) return absl::CancelledError("the process ends");
     const storage::BlockSnapshot& block = blocks[slot.value()];
+    if (await_turn && !await_turn(block.bytes())) return absl::CancelledError("the process ends");
     block.WriteState(state);
     contents.parameters = block.parameters();
     contents.state.assign(state.begin(), state.end());

@@ -37,12 +37,13 @@ absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& file
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,
                              ShardModel& model);
 
-// Writes this shard's file of a checkpoint. `blocks` by slot. CANCELLED: `stopping` (may be null) has become true.
-// Otherwise as storage::WriteShardCheckpoint.
+// Writes this shard's file of a checkpoint. `blocks` by slot. `await_turn` (may be null) is called before each block
+// with its bytes, state included, and may block; if it returns false this gives up with CANCELLED. Otherwise as
+// storage::WriteShardCheckpoint.
 absl::StatusOr<ShardBase> WriteShardPart(storage::FileSystem& files, const std::string& folder,
                                          const storage::CheckpointIdentity& identity, const ShardModel& model,
                                          const std::vector<storage::BlockSnapshot>& blocks,
-                                         const std::function<bool()>& stopping = nullptr);
+                                         const std::function<bool(int64_t)>& await_turn = nullptr);
 
 }  // namespace lockstep::service
 

@@ -160,6 +160,7 @@ void ShardDriver::MissCheckpointLocked(Version version, absl::string_view error,
 
 // A committed version is never undone, and nothing of the next one is closed yet.
 void ShardDriver::MaybeCheckpointLocked(Version version, WorkList& work) {
+  if (checkpointer_ != nullptr) checkpointer_->OnRound();
   if (!named_ || version < *named_) return;
   const Version named = *std::exchange(named_, std::nullopt);
   if (version > named || !checkpointer_->idle()) return MissCheckpointLocked(named, "", work);

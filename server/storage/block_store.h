@@ -72,6 +72,10 @@ struct GroupSum {
 class BlockSnapshot {
  public:
   absl::Span<const float> parameters() const { return parameters_->values(); }
+  // Parameters and state.
+  int64_t bytes() const {
+    return static_cast<int64_t>(parameters().size() * sizeof(float)) * static_cast<int64_t>(1 + state_.size());
+  }
   // Writes the optimizer's state at this version: `into[i]` becomes its slot i.
   void WriteState(std::vector<std::vector<float>>& into) const;
 

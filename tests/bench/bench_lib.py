@@ -271,7 +271,8 @@ def _start_lockstep(bench, options, place, program):
     return Team([
         bench.start(f'push-pull-{rank}', place.on_worker(rank), [
             program('tests/bench/push_pull'), '--coordinator', coordinator, '--rank', str(rank),
-            '--bytes', str(options.bytes), '--warmup', str(options.warmup)])
+            '--bytes', str(options.bytes), '--warmup', str(options.warmup)] +
+                    ([] if options.optimizer == 'aggregate' else ['--any-values']))
         for rank in range(options.workers)])
 
 
