@@ -1,54 +1,76 @@
-// Mutex: absl::Mutex, made visible to ThreadSanitizer.
+// Mutex: absl::Mutex, whose waits go by the monotonic clock, and which ThreadSanitizer can see.
+//
+// absl::Mutex measures timeouts by the wall clock: when that is set back by an hour, a wait of a second takes an hour and
+// a second, and heartbeats stop. Here a timeout is an alarm of the monotonic clock (mutex.cc).
 //
 // Debian's Abseil is not instrumented, so that TSan does not see what its mutexes order and would call everything that
-// they guard a race. In other builds these are absl's own classes.
+// they guard a race: the marks are for it.
 //
-// Thread-safety: as absl::Mutex.
+// Thread-safety: all of it.
 #ifndef LOCKSTEP_COMMON_MUTEX_H_
 #define LOCKSTEP_COMMON_MUTEX_H_
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
-
-#include "absl/time/clock.h"
 #endif
 
 namespace lockstep {
 
-#ifdef __SANITIZE_THREAD__
-
 class ABSL_LOCKABLE Mutex {
  public:
-  Mutex() { __tsan_mutex_create(this, 0); }
-  ~Mutex() { __tsan_mutex_destroy(this, 0); }
+  Mutex() { MarkCreated(); }
+  ~Mutex() { MarkDestroyed(); }
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
 
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    __tsan_mutex_pre_lock(this, 0);
+    MarkBeforeLock();
     mutex_.Lock();
-    __tsan_mutex_post_lock(this, 0, 0);
+    MarkAfterLock();
   }
   void Unlock() ABSL_UNLOCK_FUNCTION() {
-    __tsan_mutex_pre_unlock(this, 0);
+    MarkBeforeUnlock();
     mutex_.Unlock();
-    __tsan_mutex_post_unlock(this, 0);
+    MarkAfterUnlock();
   }
-  void Await(const absl::Condition& condition) { AwaitWithTimeout(condition, absl::InfiniteDuration()); }
-  bool AwaitWithTimeout(const absl::Condition& condition, absl::Duration timeout) {
-    return AwaitWithDeadline(condition, absl::Now() + timeout);
+  // Lets go of the lock, blocks until `condition` holds, and has the lock again.
+  void Await(const absl::Condition& condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
+    MarkBeforeUnlock();
+    MarkAfterUnlock();
+    MarkBeforeLock();
+    mutex_.Await(condition);
+    MarkAfterLock();
   }
-  bool AwaitWithDeadline(const absl::Condition& condition, absl::Time deadline) {
-    __tsan_mutex_pre_unlock(this, 0);
-    __tsan_mutex_post_unlock(this, 0);
-    __tsan_mutex_pre_lock(this, 0);
-    const bool met = mutex_.AwaitWithDeadline(condition, deadline);
-    __tsan_mutex_post_lock(this, 0, 0);
-    return met;
-  }
+  // The same for at most `timeout`, and a few milliseconds; says whether `condition` holds.
+  bool AwaitWithTimeout(const absl::Condition& condition, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this);
 
  private:
+  friend class AlarmClock;
+  // Whoever waits looks at their conditions again, now or when the lock is let go. Does not block.
+  void LookAgain() {
+    if (mutex_.TryLock()) mutex_.Unlock();
+  }
+
+#ifdef __SANITIZE_THREAD__
+  void MarkCreated() { __tsan_mutex_create(this, 0); }
+  void MarkDestroyed() { __tsan_mutex_destroy(this, 0); }
+  void MarkBeforeLock() { __tsan_mutex_pre_lock(this, 0); }
+  void MarkAfterLock() { __tsan_mutex_post_lock(this, 0, 0); }
+  void MarkBeforeUnlock() { __tsan_mutex_pre_unlock(this, 0); }
+  void MarkAfterUnlock() { __tsan_mutex_post_unlock(this, 0); }
+#else
+  void MarkCreated() {}
+  void MarkDestroyed() {}
+  void MarkBeforeLock() {}
+  void MarkAfterLock() {}
+  void MarkBeforeUnlock() {}
+  void MarkAfterUnlock() {}
+#endif
+
   absl::Mutex mutex_;
 };
 
@@ -64,17 +86,13 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
 };
 
 // The same for gRPC: what a thread did before it entered gRPC is seen by whoever gRPC calls back afterwards.
+#ifdef __SANITIZE_THREAD__
 inline char tsan_grpc = 0;
 inline void TsanReleaseToGrpc() { __tsan_release(&tsan_grpc); }
 inline void TsanAcquireFromGrpc() { __tsan_acquire(&tsan_grpc); }
-
 #else
-
-using Mutex = absl::Mutex;
-using MutexLock = absl::MutexLock;
 inline void TsanReleaseToGrpc() {}
 inline void TsanAcquireFromGrpc() {}
-
 #endif
 
 }  // namespace lockstep

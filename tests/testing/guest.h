@@ -22,8 +22,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "common/wire/channel.h"
 #include "common/wire/client_stream.h"
@@ -52,11 +52,11 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
   // The next message for which `wanted` is true, others before it skipped; nothing if the stream ends or 20 s pass.
   template <typename Message>
   std::optional<Message> Hear(const std::function<bool(const Message&)>& wanted) {
-    const absl::Time deadline = absl::Now() + kPatience;
+    const absl::Time deadline = MonotonicNow() + kPatience;
     while (true) {
       MutexLock lock(&mutex_);
       const auto news = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !heard_.empty() || end_.has_value(); };
-      if (!mutex_.AwaitWithDeadline(absl::Condition(&news), deadline) || heard_.empty()) return std::nullopt;
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&news), deadline - MonotonicNow()) || heard_.empty()) return std::nullopt;
       Message message;
       const bool parsed = message.ParseFromString(heard_.front());
       heard_.pop_front();
