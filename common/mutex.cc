@@ -15,8 +15,8 @@ using SteadyClock = std::chrono::steady_clock;
 
 }  // namespace
 
-// All timeouts of the process, on a thread that begins with the first one and never ends. It never blocks on a Mutex, so
-// that it may be told of alarms by whoever holds one.
+// All timeouts of the process, on a thread that begins with the first one and never ends. It never blocks on a Mutex,
+// so that it may be told of alarms by whoever holds one.
 class AlarmClock {
  public:
   struct Alarm {
@@ -43,7 +43,9 @@ class AlarmClock {
   }
 
  private:
-  AlarmClock() { std::thread([this] { Run(); }).detach(); }
+  AlarmClock() {
+    std::thread([this] { Run(); }).detach();
+  }
 
   void Run() {
     constexpr std::chrono::milliseconds kAgain{1};

@@ -1,7 +1,7 @@
 // Mutex: absl::Mutex, whose waits go by the monotonic clock, and which ThreadSanitizer can see.
 //
-// absl::Mutex measures timeouts by the wall clock: when that is set back by an hour, a wait of a second takes an hour and
-// a second, and heartbeats stop. Here a timeout is an alarm of the monotonic clock (mutex.cc).
+// absl::Mutex measures timeouts by the wall clock: when that is set back by an hour, a wait of a second takes an hour
+// and a second, and heartbeats stop. Here a timeout is an alarm of the monotonic clock (mutex.cc).
 //
 // Debian's Abseil is not instrumented, so that TSan does not see what its mutexes order and would call everything that
 // they guard a race: the marks are for it.
@@ -52,7 +52,10 @@ class ABSL_LOCKABLE Mutex {
   friend class AlarmClock;
   // Whoever waits looks at their conditions again, now or when the lock is let go. Does not block.
   void LookAgain() {
-    if (mutex_.TryLock()) mutex_.Unlock();
+    MarkBeforeTry();
+    const bool locked = mutex_.TryLock();
+    MarkAfterTry(locked);
+    if (locked) Unlock();
   }
 
 #ifdef __SANITIZE_THREAD__
@@ -60,6 +63,10 @@ class ABSL_LOCKABLE Mutex {
   void MarkDestroyed() { __tsan_mutex_destroy(this, 0); }
   void MarkBeforeLock() { __tsan_mutex_pre_lock(this, 0); }
   void MarkAfterLock() { __tsan_mutex_post_lock(this, 0, 0); }
+  void MarkBeforeTry() { __tsan_mutex_pre_lock(this, __tsan_mutex_try_lock); }
+  void MarkAfterTry(bool locked) {
+    __tsan_mutex_post_lock(this, __tsan_mutex_try_lock | (locked ? 0 : __tsan_mutex_try_lock_failed), 0);
+  }
   void MarkBeforeUnlock() { __tsan_mutex_pre_unlock(this, 0); }
   void MarkAfterUnlock() { __tsan_mutex_post_unlock(this, 0); }
 #else
@@ -67,6 +74,8 @@ class ABSL_LOCKABLE Mutex {
   void MarkDestroyed() {}
   void MarkBeforeLock() {}
   void MarkAfterLock() {}
+  void MarkBeforeTry() {}
+  void MarkAfterTry(bool) {}
   void MarkBeforeUnlock() {}
   void MarkAfterUnlock() {}
 #endif

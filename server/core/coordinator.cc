@@ -634,8 +634,13 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
   if (state_ != RunState::kInstalling || event.generation != generation_ || change_.shards[s] != event.incarnation)
     return;
   if (!event.error.empty()) {
-    return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; the run must start again"), now,
-               effects);
+    // What the run was told to begin with is wrong for it, or damaged: it would be the same again.
+    const bool hopeless =
+        change_.restoring == Restoring::kBeginning &&
+        (event.code == absl::StatusCode::kInvalidArgument || event.code == absl::StatusCode::kDataLoss);
+    const char* advice = hopeless ? "start the run with another --restore" : "the run must start again";
+    return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; ", advice), now, effects,
+               hopeless ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kAborted);
   }
   change_.installed[s] = true;
   const auto missing = std::find(change_.installed.begin(), change_.installed.end(), false);

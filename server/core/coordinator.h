@@ -119,6 +119,7 @@ struct ShardInstalled {
   Incarnation incarnation;
   Generation generation;
   std::string error;  // not empty: impossible
+  absl::StatusCode code = absl::StatusCode::kAborted;
 };
 // A shard does not count the round that it collects: this is why. May be given again and again.
 struct ShardRefuses {

@@ -367,7 +367,8 @@ void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::S
     StepLocked(core::ShardInstalled{.shard = stream.shard_,
                                     .incarnation = stream.incarnation_,
                                     .generation = Generation(message.installed().generation()),
-                                    .error = message.installed().error()},
+                                    .error = message.installed().error(),
+                                    .code = static_cast<absl::StatusCode>(message.installed().code())},
                plan);
   } else if (message.has_whole()) {
     StepLocked(core::ContributionWhole{.shard = stream.shard_,

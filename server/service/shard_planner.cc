@@ -189,7 +189,10 @@ void ShardPlanner::PlanEffect(const core::AnswerInstalled& effect, Context& cont
   AnswerCoordinator answer;
   v1::Installed* installed = answer.message.mutable_installed();
   installed->set_generation(effect.generation.value());
-  if (!effect.status.ok()) installed->set_error(std::string(effect.status.message()));
+  if (!effect.status.ok()) {
+    installed->set_error(std::string(effect.status.message()));
+    installed->set_code(static_cast<uint32_t>(effect.status.code()));
+  }
   context.work.push_back(std::move(answer));
 }
 

@@ -56,7 +56,8 @@ class Guest : public wire::ClientStream<grpc::ByteBuffer, grpc::ByteBuffer> {
     while (true) {
       MutexLock lock(&mutex_);
       const auto news = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !heard_.empty() || end_.has_value(); };
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&news), deadline - MonotonicNow()) || heard_.empty()) return std::nullopt;
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&news), deadline - MonotonicNow()) || heard_.empty())
+        return std::nullopt;
       Message message;
       const bool parsed = message.ParseFromString(heard_.front());
       heard_.pop_front();

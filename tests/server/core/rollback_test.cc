@@ -186,6 +186,21 @@ TEST_F(RollbackTest, RunBeginsWithACheckpoint_BlankShardsRestoreItAndNothingIsRo
   EXPECT_FALSE(coordinator_.rollback().has_value());
 }
 
+// Starting again would end the same way: nobody is told to.
+TEST_F(RollbackTest, RunBeginsWithAFileThatDoesNotFit_RunFailsForGood) {
+  coordinator_ =
+      CoordinatorCore({.run_id = "r", .workers = 1, .shards = 2, .begins_with = Version(0), .checkpoints = true}, now_);
+  ArriveAndJoin();
+  Sealed(0, 1, 1, 0, true);
+  Sealed(1, 2, 1, 0, true);
+  Do(ShardInstalled{ShardIndex(0), Incarnation(1), Generation(1), "a.safetensors has no tensor w",
+                    absl::StatusCode::kInvalidArgument});
+  EXPECT_EQ(coordinator_.state(), RunState::kFailed);
+  EXPECT_THAT(Do(WorkerJoins{Incarnation(11), "b", std::nullopt, ""}),
+              Contains(AllOf(HasSubstr("INVALID_ARGUMENT"), HasSubstr("a.safetensors has no tensor w"),
+                             HasSubstr("another --restore"))));
+}
+
 TEST_F(RollbackTest, RunBeginsWithACheckpointOfAnotherModel_WorkerIsRefused) {
   coordinator_ = CoordinatorCore({.run_id = "r",
                                   .workers = 1,
