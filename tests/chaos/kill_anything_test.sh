@@ -1,4 +1,7 @@
 #!/bin/bash
-# Runs kill_anything.py on the programs in the runfiles; fails unless the bits are equal and every fail point was hit.
+# Runs kill_anything.py on the programs in the runfiles; fails unless the bits are equal and every fail point was hit. Then
+# with a policy that decides who contributes.
 set -euo pipefail
-LOCKSTEP_BUILT=$PWD exec /usr/bin/python3 -B "$1" --kills 28 --seed "${LOCKSTEP_SEED:-1}" --every-fail-point
+export LOCKSTEP_BUILT=$PWD
+/usr/bin/python3 -B "$1" --kills 28 --seed "${LOCKSTEP_SEED:-1}" --every-fail-point
+/usr/bin/python3 -B "$1" --kills 28 --seed "${LOCKSTEP_SEED:-1}" --policy quorum
