@@ -41,7 +41,7 @@ bool Checkpointer::idle() const {
 
 void Checkpointer::OnRound() {
   MutexLock lock(&mutex_);
-  if (writing_) pace_.OnRound(MonotonicNow());
+  pace_.OnRound(MonotonicNow());
 }
 
 bool Checkpointer::AwaitTurn(int64_t bytes) {
@@ -103,7 +103,7 @@ void Checkpointer::WriteNow(const Request& request) {
   const absl::Time start = MonotonicNow();
   {
     MutexLock lock(&mutex_);
-    pace_.Begin(static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy, start);
+    pace_.Begin(static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy);
   }
   const Version version = request.identity.version;
   const absl::StatusOr<ShardBase> base = Write(request);

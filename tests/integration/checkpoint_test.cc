@@ -134,6 +134,24 @@ TEST(CheckpointTest, EveryTenRounds_TheNewestTwoStayWithTheirManifests) {
   }
 }
 
+TEST(CheckpointTest, EverySoOften_WithoutAnyOtherTrigger) {
+  const std::string folder = NewFolder("checkpoints");
+  Cluster cluster(OptionsOf(2, {absl::StrCat("--checkpoint-dir=", folder), "--checkpoint-rounds=1000000",
+                                "--checkpoint-interval=100ms", "--keep-checkpoints=2"}));
+  uint64_t finished = 0;
+  TrainAll(cluster, [&](uint64_t round) {
+    // Each round takes as long as the interval, until there have been some.
+    if (finished < 3) absl::SleepFor(absl::Milliseconds(100));
+    finished = cluster.Status().checkpoints().finished();
+  });
+  EXPECT_GE(finished, 3u);
+  size_t kept = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    kept += std::filesystem::exists(entry.path() / "manifest.json") ? 1 : 0;
+  }
+  EXPECT_EQ(kept, 2u);
+}
+
 TEST(CheckpointTest, AskedFor_IsWrittenInEachShardsFolderWithAManifest) {
   Cluster cluster(OptionsOf(2, {}));
   TrainAll(cluster, [&](uint64_t round) {
@@ -237,6 +255,22 @@ TEST_F(LostShardTest, ShardLosesItsDisk_RunGoesBackToTheNewestCheckpointAndSaysS
   EXPECT_THAT(status_.rolled_back().from_version(), ::testing::AnyOf(24u, 25u));
   EXPECT_EQ(status_.rolled_back().times(), 1u);
   EXPECT_THAT(status_.rolled_back().reason(), HasSubstr("shard 1 has lost its memory"));
+}
+
+// With a quorum of everybody, and a run that may grow and shrink, contributors are the same.
+TEST_F(LostShardTest, OtherPolicies_RunGoesBackAllTheSame) {
+  const std::vector<std::vector<std::string>> policies = {
+      {"--policy=quorum", "--contributors=2"},
+      {"--policy=deadline", "--deadline=1h", "--contributors=2"},
+      {"--min-workers=1", "--max-workers=3"},
+  };
+  for (const std::vector<std::string>& flags : policies) {
+    SCOPED_TRACE(flags[0]);
+    std::filesystem::remove_all(folder_);
+    const Outcome outcome = TrainAndHarm(flags, [](Cluster& cluster) { LoseDisk(cluster, 1); });
+    EXPECT_EQ(outcome.rolled_back_to, std::set<uint64_t>{20});
+    EXPECT_EQ(outcome.values, Undisturbed());
+  }
 }
 
 TEST_F(LostShardTest, NewestCheckpointIsDamagedToo_RunGoesBackToTheOneBeforeAndNamesTheFile) {
