@@ -139,7 +139,7 @@ TEST(CheckpointTest, EverySoOften_WithoutAnyOtherTrigger) {
   Cluster cluster(OptionsOf(2, {absl::StrCat("--checkpoint-dir=", folder), "--checkpoint-rounds=1000000",
                                 "--checkpoint-interval=100ms", "--keep-checkpoints=2"}));
   uint64_t finished = 0;
-  TrainAll(cluster, [&](uint64_t round) {
+  TrainAll(cluster, [&](uint64_t) {
     // Each round takes as long as the interval, until there have been some.
     if (finished < 3) absl::SleepFor(absl::Milliseconds(100));
     finished = cluster.Status().checkpoints().finished();
