@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,8 @@ namespace {
 
 // Over how many rounds the parameters are written, and each array of the optimizer's state again.
 constexpr int64_t kRoundsPerCopy = 4;
+// But so much with each round at least: less is not felt.
+constexpr int64_t kLeastShare = 1 << 20;
 
 }  // namespace
 
@@ -103,7 +106,7 @@ void Checkpointer::WriteNow(const Request& request) {
   const absl::Time start = MonotonicNow();
   {
     MutexLock lock(&mutex_);
-    pace_.Begin(static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy);
+    pace_.Begin(std::max(kLeastShare, static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy));
   }
   const Version version = request.identity.version;
   const absl::StatusOr<ShardBase> base = Write(request);
