@@ -312,6 +312,29 @@ absl::Status Check(const ServerFlags& flags) {
   return absl::OkStatus();
 }
 
+// What was given, and would be silently ignored.
+absl::Status CheckEffect(const CLI::App& app, const ServerFlags& flags) {
+  using Kind = core::RoundPolicy::Kind;
+  const auto given = [&](const char* name) { return app.get_option(name)->count() > 0; };
+  const bool all = flags.policy.kind == Kind::kAll;
+  if (all && given("--contributors")) {
+    return absl::InvalidArgumentError(
+        "--contributors has no effect under --policy all, which waits for every worker: add --policy quorum (or "
+        "deadline), or leave it out");
+  }
+  if (flags.policy.kind != Kind::kDeadline && given("--deadline")) {
+    return absl::InvalidArgumentError("--deadline has no effect without --policy deadline: add that, or leave it out");
+  }
+  const bool may_shrink = flags.min_workers > 0 && flags.min_workers < flags.place.workers;
+  const bool waits = !may_shrink && flags.max_workers <= flags.place.workers;
+  if (flags.place.shard_index == 0 && waits && given("--replace-timeout")) {
+    return absl::InvalidArgumentError(
+        "--replace-timeout has no effect without --min-workers below --workers (or --max-workers above): a lost worker "
+        "is waited for. Add that, or leave it out");
+  }
+  return absl::OkStatus();
+}
+
 // Found in more places than one variable each.
 const std::vector<std::string>& PlaceFlags() {
   static const auto* flags =
@@ -353,6 +376,7 @@ bool ParseServerFlags(int argc, const char* const* argv, const Surroundings& sur
   absl::Status status = place.status();
   if (status.ok()) flags.place = *std::move(place);
   if (status.ok()) status = Check(flags);
+  if (status.ok()) status = CheckEffect(app, flags);
   if (status.ok()) return true;
   std::cerr << "lockstep-server: " << status.message() << "\nRun with --help for more information.\n";
   exit_code = static_cast<int>(ExitCode::kUsage);

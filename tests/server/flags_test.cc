@@ -109,6 +109,25 @@ TEST(ServerFlags, RubbishInAVariable_NamesItAndIsAConfigurationError) {
   }
 }
 
+TEST(ServerFlags, FlagsThatWouldHaveNoEffect_AreRefusedWithWhatIsMissing) {
+  const auto refused = [](std::vector<const char*> flags) {
+    flags.insert(flags.end(), {"--workers=3", "--durability=memory"});
+    ServerFlags parsed;
+    const Parsed outcome = ParseServer(flags, {}, parsed);
+    EXPECT_EQ(outcome.ok, outcome.error.empty());
+    return outcome.error;
+  };
+  EXPECT_THAT(refused({"--contributors=2"}), HasSubstr("--contributors has no effect under --policy all"));
+  EXPECT_THAT(refused({"--deadline=1s"}), HasSubstr("--deadline has no effect without --policy deadline"));
+  EXPECT_THAT(refused({"--policy=quorum", "--contributors=2", "--deadline=1s"}), HasSubstr("--deadline has no effect"));
+  EXPECT_THAT(refused({"--replace-timeout=1s"}), HasSubstr("--replace-timeout has no effect without --min-workers"));
+  EXPECT_EQ(refused({"--policy=quorum", "--contributors=2"}), "");
+  EXPECT_EQ(refused({"--policy=deadline", "--contributors=1", "--deadline=1s"}), "");
+  EXPECT_EQ(refused({"--replace-timeout=1s", "--min-workers=2"}), "");
+  EXPECT_EQ(refused({"--replace-timeout=1s", "--max-workers=4"}), "");
+  EXPECT_EQ(refused({}), "");
+}
+
 TEST(ServerFlags, UnknownOnes_AreNamedInTheirOrderWithTheProgram) {
   ServerFlags flags;
   const Parsed parsed = ParseServer({"--data-dir", "/data", "--frist", "1", "--scond"}, {}, flags);
