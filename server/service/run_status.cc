@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace lockstep::service {
 namespace {
@@ -240,8 +242,61 @@ class Describer {
     wait->set_reason(std::move(reason));
   }
 
+  // The round under way is one of which the coordinator decides who makes it.
+  bool Deciding() const {
+    return core_.options().policy.decides() && core_.state() == RunState::kTraining && status_.round() > 0 &&
+           core_.decider().generation() == core_.generation();
+  }
+
+  // How many contributions such a round lacks before it can end, and of how many.
+  uint32_t Lacking() const {
+    const auto ready = static_cast<uint32_t>(core_.decider().ready().size());
+    return core_.decider().needed() - std::min(ready, core_.decider().needed());
+  }
+
+  // "1 more of quorum 3".
+  std::string Lack() const {
+    const bool quorum = core_.options().policy.kind == core::RoundPolicy::Kind::kQuorum;
+    if (Lacking() == 0)
+      return absl::StrCat("the deadline (", absl::FormatDuration(core_.options().policy.deadline), ")");
+    return absl::StrCat(Lacking(), " more of ", quorum ? "quorum " : "at least ", core_.decider().needed());
+  }
+
+  // Under a policy that decides, no single rank is needed: rounds that go on do not wait for anybody, and one that does
+  // not waits for so many, whoever they are.
+  void WaitForAnyWorker(const v1::WorkerStatus& worker) {
+    const absl::Duration wait = WaitFor(worker);
+    if (wait < kWorthTelling || ShardsInTrouble()) return;
+    const absl::Duration unheard = now_ - core_.seats()[worker.rank()].heard;
+    const std::string any = absl::StrCat("; the round waits for ", Lack());
+    switch (worker.state()) {
+      case v1::WorkerStatus::LOST:
+        return AddWorker(worker, wait, absl::StrCat("lost: no heartbeat for ", Age(unheard), any));
+      case v1::WorkerStatus::SILENT:
+        return AddWorker(worker, wait, absl::StrCat("silent: no heartbeat", any));
+      case v1::WorkerStatus::ACTIVE:
+        return AddWorker(worker, wait, absl::StrCat("alive, but its contribution is missing", any));
+      default:
+        return;
+    }
+  }
+
+  // Ranks that are lost while rounds go on: nobody waits for them, but everybody should know.
+  std::string GoneMeanwhile() const {
+    std::vector<std::string> gone;
+    for (const v1::WorkerStatus& worker : status_.workers()) {
+      if (worker.state() != v1::WorkerStatus::LOST) continue;
+      gone.push_back(absl::StrCat("rank ", worker.rank(), " (", worker.name(), "), lost: no heartbeat for ",
+                                  Age(absl::Seconds(worker.heartbeat_age_seconds()))));
+    }
+    return gone.empty() ? "" : absl::StrCat(", without ", absl::StrJoin(gone, " and "));
+  }
+
   void WaitForWorker(const v1::WorkerStatus& worker) {
     const Seat& seat = core_.seats()[worker.rank()];
+    // Room for whoever comes, but nobody has to.
+    if (worker.state() == v1::WorkerStatus::ABSENT && !seat.expected) return;
+    if (Deciding()) return WaitForAnyWorker(worker);
     const absl::Duration wait = WaitFor(worker);
     const bool training = core_.generation() > Generation(0);
     const absl::Duration waiting = training ? wait : now_ - core_.state_since();
@@ -290,14 +345,31 @@ class Describer {
     if (core_.state() == RunState::kFailed) return absl::StrCat("the run has failed: ", core_.failure());
     if (core_.state() == RunState::kDone) return "the run is done: every worker has left";
     std::string doing = Doing();
-    if (status_.waiting_for().empty()) return doing;
+    if (status_.waiting_for().empty()) return Deciding() ? doing + GoneMeanwhile() : doing;
     const v1::WaitingFor& first = status_.waiting_for(0);
+    if (Deciding() && first.has_rank()) return absl::StrCat(doing, ", waits for ", Lack(), " for ", LongestWait());
     const std::string who = first.has_rank() ? absl::StrCat("rank ", first.rank(), first.name().empty() ? "" : " (",
                                                             first.name(), first.name().empty() ? "" : ")")
                                              : absl::StrCat("shard ", first.shard_index());
     const int more = status_.waiting_for_size() - 1;
     return absl::StrCat(doing, ", waits for ", who, more > 0 ? absl::StrCat(" and ", more, " more") : "", " for ",
                         Age(absl::Seconds(first.since_seconds())), ": ", first.reason());
+  }
+
+  // "7 s: missing are ranks 1, 2 (lost)".
+  std::string LongestWait() const {
+    double longest = 0;
+    std::vector<std::string> missing;
+    for (const v1::WaitingFor& wait : status_.waiting_for()) {
+      if (!wait.has_rank()) continue;
+      longest = std::max(longest, wait.since_seconds());
+      const auto state = status_.workers(static_cast<int>(wait.rank())).state();
+      missing.push_back(absl::StrCat(wait.rank(), state == v1::WorkerStatus::LOST     ? " (lost)"
+                                                  : state == v1::WorkerStatus::SILENT ? " (silent)"
+                                                                                      : ""));
+    }
+    return absl::StrCat(Age(absl::Seconds(longest)), ": missing ", missing.size() == 1 ? "is rank " : "are ranks ",
+                        absl::StrJoin(missing, ", "));
   }
 
   std::string Doing() const {

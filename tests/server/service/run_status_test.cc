@@ -380,6 +380,84 @@ TEST_F(RunStatusTest, Round_InWhichTheMembersChanged_BlamesNobody) {
   EXPECT_EQ(Describe().workers(1).last_count(), 4u) << "all but version 4, which waited for the change";
 }
 
+// Three workers, of which any two make a round.
+class QuorumStatusTest : public ::testing::Test {
+ protected:
+  static core::RoundPolicy QuorumOf(uint32_t contributors) {
+    return {.kind = core::RoundPolicy::Kind::kQuorum, .contributors = contributors};
+  }
+  template <class Event>
+  void Do(const Event& event) {
+    core::CoordinatorEffects effects;
+    core_.Step(event, now_, effects);
+  }
+  // Round `next` is under way since `seconds`, ranks below `here` have brought their whole contribution.
+  void Report(uint64_t next, uint32_t here, double seconds) {
+    v1::ShardReport& report = shards_[0].report;
+    report.Clear();
+    report.set_generation(core_.generation().value());
+    report.set_next_round(next);
+    report.set_blocks(4);
+    report.set_waiting_seconds(seconds);
+    for (uint32_t rank = 0; rank < 3; ++rank) {
+      report.add_ranks(rank);
+      report.add_missing_blocks(rank < here ? 0 : 4);
+    }
+    shards_[0].at = now_;
+  }
+  void SetUp() override {
+    Do(core::ShardArrives{ShardIndex(0), Incarnation(kShardLife), "host:0", ""});
+    for (uint32_t rank = 0; rank < 3; ++rank) {
+      Do(core::WorkerJoins{Incarnation(kFirstLife + rank), absl::StrCat("worker-", rank), Rank(rank), ""});
+      Do(core::WorkerDefines{Incarnation(kFirstLife + rank), {.tensors = {{.name = "w", .shape = {8}}}}});
+    }
+    Do(core::ShardSealed{ShardIndex(0), Incarnation(kShardLife), core_.generation(), Round(8), Generation(1)});
+    Do(core::ShardInstalled{ShardIndex(0), Incarnation(kShardLife), core_.generation(), ""});
+    ASSERT_EQ(core_.state(), core::RunState::kTraining);
+  }
+  // `time`, in which only rank 0 and the shard are heard of.
+  void Pass(absl::Duration time) {
+    now_ += time;
+    Do(core::WorkerBeats{Incarnation(kFirstLife)});
+    Do(core::Tick{});
+    shards_[0].at = now_;
+  }
+  v1::Status Describe() const { return DescribeRun(core_, shards_, history_, 0, now_); }
+
+  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
+  core::CoordinatorCore core_{
+      {.run_id = "r", .workers = 3, .shards = 1, .lease = absl::Seconds(5), .policy = QuorumOf(2), .max_workers = 5},
+      now_};
+  std::vector<ReportedShard> shards_{1};
+  RoundHistory history_;
+};
+
+TEST_F(QuorumStatusTest, Round_LacksContributions_StatusSaysHowManyAndWhoIsMissing) {
+  Do(core::ContributionWhole{ShardIndex(0), Incarnation(kShardLife), core_.generation(), Round(8), Rank(0)});
+  Report(8, 1, 0);
+  Pass(absl::Seconds(7));
+  Report(8, 1, 7);
+  const v1::Status status = Describe();
+  EXPECT_EQ(status.summary(),
+            "round 8 is under way, waits for 1 more of quorum 2 for 7 s: missing are ranks 1 (lost), 2 (lost)");
+  EXPECT_THAT(Waits(status),
+              ElementsAre("rank 1 worker-1 7 s: lost: no heartbeat for 7 s; the round waits for 1 more of quorum 2; "
+                          "4/4 on shard 0",
+                          "rank 2 worker-2 7 s: lost: no heartbeat for 7 s; the round waits for 1 more of quorum 2; "
+                          "4/4 on shard 0"))
+      << "and nobody waits for ranks 3 and 4, for which there is room";
+  EXPECT_FALSE(status.healthy());
+}
+
+TEST_F(QuorumStatusTest, Rounds_GoOnWithoutALostWorker_NobodyWaitsForIt_ItIsNamed) {
+  Pass(absl::Seconds(7));
+  Report(8, 0, 0.01);
+  const v1::Status status = Describe();
+  EXPECT_THAT(Waits(status), ElementsAre());
+  EXPECT_THAT(status.summary(), HasSubstr("round 8 is under way, without rank 1 (worker-1), lost: no heartbeat for"));
+  EXPECT_FALSE(status.healthy());
+}
+
 TEST(RoundHistoryTest, Record_OfTheSlowerShard_IsKept) {
   RoundHistory history;
   history.Add(Record(4, 1, 2));
