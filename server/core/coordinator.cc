@@ -161,6 +161,11 @@ absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const
   if (event.rank) {
     const Seat& seat = seats_[event.rank->value()];
     if (free(seat)) return *event.rank;
+    if (seat.state == SeatState::kLeft) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "rank ", event.rank->value(), " was worker '", seat.name, "', which has done its part and left: worker '",
+          event.name, "' may ask for another rank, or for none, to be given one if there is room"));
+    }
     return absl::ResourceExhaustedError(absl::StrCat("rank ", event.rank->value(), " is held by worker '", seat.name,
                                                      "', which is alive: use its name to replace it, or evict it"));
   }

@@ -92,6 +92,14 @@ TEST_F(ElasticTest, FourthWorker_IsRefused) {
   EXPECT_THAT(Do(WorkerJoins{Incarnation(13), "d", std::nullopt, ""}), Contains(HasSubstr("all 3 ranks")));
 }
 
+TEST_F(ElasticTest, RankOfOneThatLeft_AskedForByAnother_RefusalSaysThatItHasLeft) {
+  Train();
+  Do(WorkerLeaves{Incarnation(11)});
+  const std::vector<std::string> said = Do(WorkerJoins{Incarnation(12), "c", Rank(1), ""});
+  EXPECT_THAT(said, Contains(HasSubstr("rank 1 was worker 'b', which has done its part and left")));
+  EXPECT_THAT(said, Not(Contains(HasSubstr("alive"))));
+}
+
 TEST_F(ElasticTest, LostWorker_NotReplacedInTime_IsGivenUpAndFenced) {
   Train();
   EXPECT_THAT(PassWith(Incarnation(10), absl::Seconds(24)), Not(Contains(HasSubstr("goes on without it"))));
