@@ -255,12 +255,15 @@ absl::Status CheckContiguous(const std::string& path, absl::Span<const TensorInf
                        expected, " was expected: ", tensor->offset < expected ? "tensors overlap" : "there is a gap"));
     }
     expected += tensor->bytes;
-    if (expected > end - begin) break;
+    if (expected > end - begin) {
+      return Damaged(path, end,
+                     absl::StrCat("tensor ", Quote(tensor->name), " ends at ", expected,
+                                  " of the data section, of which the file has ", end - begin, " bytes"));
+    }
   }
   if (expected == end - begin) return absl::OkStatus();
   return Damaged(path, end,
-                 absl::StrCat("the header announces ", expected, expected > end - begin ? "+" : "",
-                              " bytes of data, the file has ", end - begin));
+                 absl::StrCat("the header announces ", expected, " bytes of data, the file has ", end - begin));
 }
 
 }  // namespace

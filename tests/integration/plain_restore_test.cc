@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -116,7 +118,9 @@ TEST(PlainRestoreTest, FileThatDoesNotFit_RunFailsAndNamesFileAndTensor) {
     const char* what;
     std::function<void(std::vector<Stored>&)> harm;
     std::vector<std::string> said;
+    std::function<void(const std::string& path)> harm_file = nullptr;
   };
+  const auto untouched = [](std::vector<Stored>&) {};
   const Tiny tiny;
   const std::string first = tiny.model().tensors[0].name;
   const std::vector<Fault> faults = {
@@ -133,19 +137,36 @@ TEST(PlainRestoreTest, FileThatDoesNotFit_RunFailsAndNamesFileAndTensor) {
        },
        {first, "F64"}},
       {"fewer bytes than it says", [](auto& tensors) { tensors.back().values.pop_back(); }, {first}},
+      // The tensor that begins last reaches beyond the end.
+      {"truncated",
+       untouched,
+       {first, "bytes"},
+       [](const std::string& path) { std::filesystem::resize_file(path, std::filesystem::file_size(path) - 10); }},
+      {"no header", untouched, {"header"}, [](const std::string& path) { std::filesystem::resize_file(path, 20); }},
+      {"a damaged header",
+       untouched,
+       {"header"},
+       [](const std::string& path) {
+         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(8).put('[');
+       }},
   };
   for (const Fault& fault : faults) {
     SCOPED_TRACE(fault.what);
     std::vector<Stored> tensors = TensorsOf(tiny);
     fault.harm(tensors);
     const std::string path = Write(tensors);
-    Cluster cluster(RestoreFrom(path, 2));
+    if (fault.harm_file) fault.harm_file(path);
+    ClusterOptions options = RestoreFrom(path, 2);
+    options.flags.push_back("--linger=1s");
+    Cluster cluster(std::move(options));
     const Trained trained = TrainAll(cluster, tiny, 3);
     for (const absl::Status& status : trained.statuses) {
       EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
       EXPECT_THAT(std::string(status.message()), HasSubstr(path));
       for (const std::string& part : fault.said) EXPECT_THAT(std::string(status.message()), HasSubstr(part));
     }
+    for (int code : cluster.WaitAll()) EXPECT_EQ(code, 64) << "another try would end the same way";
   }
 }
 

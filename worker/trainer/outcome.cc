@@ -13,6 +13,17 @@
 #include "worker/trainer/whole_file.h"
 
 namespace lockstep::trainer {
+namespace {
+
+std::vector<safetensors::TensorView> Views(const Model& model, ConstTensors parameters) {
+  std::vector<safetensors::TensorView> views;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    views.push_back({model.tensors()[i].name, model.tensors()[i].shape, parameters[i]});
+  }
+  return views;
+}
+
+}  // namespace
 
 void Evaluate(Model& model, ConstTensors parameters, const Dataset& data, Outcome& outcome) {
   outcome.train_loss = model.Evaluate(parameters, data.train).loss;
@@ -27,13 +38,13 @@ absl::Status CheckFolder(const std::string& path) {
       absl::StrCat("cannot write ", path, ": the folder ", folder, ": ", std::strerror(errno)));
 }
 
+std::string Fingerprint(const Model& model, ConstTensors parameters) {
+  return safetensors::FingerprintOf(Views(model, parameters));
+}
+
 absl::Status SaveModel(const std::string& path, const Model& model, ConstTensors parameters, const Outcome& outcome) {
-  std::vector<safetensors::TensorView> views;
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    views.push_back({model.tensors()[i].name, model.tensors()[i].shape, parameters[i]});
-  }
-  const absl::Status status =
-      safetensors::WriteFile(path, views, {{"run_id", outcome.run_id}, {"version", absl::StrCat(outcome.version)}});
+  const absl::Status status = safetensors::WriteFile(
+      path, Views(model, parameters), {{"run_id", outcome.run_id}, {"version", absl::StrCat(outcome.version)}});
   if (status.ok() || absl::IsResourceExhausted(status)) return status;
   // The run's own PERMISSION_DENIED means "fenced"; a file's must not be taken for it.
   return absl::InvalidArgumentError(absl::StrCat("cannot save the model: ", status.message()));

@@ -30,6 +30,9 @@ void Evaluate(Model& model, ConstTensors parameters, const Dataset& data, Outcom
 // empty path is fine.
 absl::Status CheckFolder(const std::string& path);
 
+// What `lockstepctl fingerprint` says of a model with these bits: equal bits, equal fingerprints.
+std::string Fingerprint(const Model& model, ConstTensors parameters);
+
 // Writes the parameters as .safetensors, with run id and version as metadata. RESOURCE_EXHAUSTED: the disk is full.
 // INVALID_ARGUMENT: the file cannot be written.
 absl::Status SaveModel(const std::string& path, const Model& model, ConstTensors parameters, const Outcome& outcome);

@@ -144,6 +144,8 @@ absl::Status TrainingLoop::Record(const Contribution& contribution, double secon
 }
 
 absl::Status TrainingLoop::Finish() {
+  spdlog::info("rank {} ends with version {}, fingerprint {}", worker_.rank().value(), held_.version,
+               Fingerprint(model_, parameters_.read()));
   if (!writes()) return absl::OkStatus();
   Outcome outcome{.run_id = worker_.run_id(),
                   .version = held_.version,
