@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -179,6 +180,16 @@ class Run:
             process.kill()
             process.wait()
 
+    def ends(self):
+        """What workers say that they end with, and what rank 0 has saved: one (version, fingerprint), if they agree."""
+        ends = set()
+        for name in self.names('worker'):
+            with open(self.path(name + '.log'), encoding='utf-8') as log:
+                ends.add(re.findall(r'ends with version (\d+), fingerprint (\w+)', log.read())[-1])
+        saved = subprocess.run([self.programs.lockstepctl, 'fingerprint', '--file', self.path('model.safetensors')],
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout.strip()
+        return ends | {(str(self.rounds), saved)}
+
     def fingerprint(self):
         with open(self.path('model.safetensors'), 'rb') as file:
             (header,) = struct.unpack('<Q', file.read(8))
@@ -192,6 +203,7 @@ class Chaos:
         self.run = run
         self.random = random.Random(options.seed)
         self.fail_points = fail_points
+        self.roles = []  # whose turn is next; each has one before any has a second
         self.hit = {name: 0 for name in fail_points}
         self.kills = {'worker': 0, 'shard': 0, 'coordinator': 0, 'all': 0, 'fail point': 0}
         self.times = []
@@ -209,7 +221,10 @@ class Chaos:
         if number < len(self.fail_points):
             self.strike_at(self.fail_points[number])
         else:
-            self.strike_now(self.random.choice(['worker', 'shard', 'coordinator', 'all']))
+            if not self.roles:
+                self.roles = ['worker', 'shard', 'coordinator', 'all']
+                self.random.shuffle(self.roles)
+            self.strike_now(self.roles.pop())
 
     def strike_now(self, role):
         time.sleep(self.random.uniform(0, 0.3))
@@ -259,7 +274,7 @@ def fail_points_of(programs):
     return listed.stdout.split()
 
 
-def report(chaos, equal):
+def report(chaos, equal, agree):
     print('kills        ' + ', '.join(f'{role} {count}' for role, count in chaos.kills.items()))
     hit = [name for name, count in chaos.hit.items() if count]
     print(f'fail points  {len(hit)} of {len(chaos.hit)} hit')
@@ -268,9 +283,10 @@ def report(chaos, equal):
     print(f'versions     {chaos.lost} lost, newest {chaos.newest}')
     print(f'recovery     p50 {percentile(chaos.times, 0.5):.2f} s, p99 {percentile(chaos.times, 0.99):.2f} s, '
           f'max {max(chaos.times, default=float("nan")):.2f} s, from a kill to the next version')
+    print(f'all workers end with the model that rank 0 saved: {"yes" if agree else "no"}')
     if equal is None:
-        print('fingerprint not compared: who contributes depends on time. Each version had one set of contributors on all '
-              'shards: workers check that')
+        print('fingerprint not compared with an undisturbed run: who contributes depends on time. Each version had one set '
+              'of contributors on all shards: workers check that')
     else:
         print(f'fingerprint equal: {"yes" if equal else "no"}')
 
@@ -280,17 +296,26 @@ def main():
     parser.add_argument('--kills', type=int, default=60, metavar='N', help='how many (%(default)s)')
     parser.add_argument('--seed', type=int, default=1, metavar='S', help='of what is killed and when (%(default)s)')
     parser.add_argument('--every-fail-point', action='store_true', help='fail unless each was hit')
+    parser.add_argument('--no-fail-points', action='store_true', help='kill at random moments only')
     parser.add_argument('--optimizer', default='adam', help='(%(default)s)')
     parser.add_argument('--hidden', type=int, default=128, metavar='UNITS',
                         help='of the model, 300 bytes each: 333333 make it 100 MB (%(default)s)')
     parser.add_argument('--policy', choices=['all', 'quorum', 'deadline'], default='all',
-                        help='of rounds; quorum: 2 workers, deadline: 20 ms, 1 worker (%(default)s)')
+                        help='of rounds (%(default)s)')
+    parser.add_argument('--contributors', type=int, metavar='K', choices=range(1, WORKERS + 1),
+                        help=f'of {WORKERS} workers that make a round (quorum: 2, deadline: 1)')
+    parser.add_argument('--deadline', metavar='TIME', help='of policy deadline (20ms)')
     options = parser.parse_args()
-    options.policy_flags = {'all': [], 'quorum': ['--policy', 'quorum', '--contributors', '2'],
-                            'deadline': ['--policy', 'deadline', '--deadline', '20ms', '--contributors', '1']
-                            }[options.policy]
+    if options.policy == 'all' and options.contributors or options.policy != 'deadline' and options.deadline:
+        parser.error('--contributors is for --policy quorum and deadline, --deadline for the latter')
+    options.policy_flags = {
+        'all': [],
+        'quorum': ['--policy', 'quorum', '--contributors', str(options.contributors or 2)],
+        'deadline': ['--policy', 'deadline', '--deadline', options.deadline or '20ms', '--contributors',
+                     str(options.contributors or 1)],
+    }[options.policy]
     programs = Programs()
-    fail_points = fail_points_of(programs)
+    fail_points = [] if options.no_fail_points else fail_points_of(programs)
     scratch = tempfile.mkdtemp(prefix='lockstep-chaos-')
     runs = []
     try:
@@ -305,14 +330,15 @@ def main():
         disturbed.rounds = chaos.look() + LAST_ROUNDS
         disturbed.finish()
         fingerprint = disturbed.fingerprint()
+        agree = len(disturbed.ends()) == 1
         equal = None
         if options.policy == 'all':
             undisturbed = Run(programs, os.path.join(scratch, 'undisturbed'), disturbed.rounds, options, slowed=False)
             runs.append(undisturbed)
             undisturbed.finish()
             equal = undisturbed.fingerprint() == fingerprint
-        report(chaos, equal)
-        if equal is False or chaos.lost:
+        report(chaos, equal, agree)
+        if equal is False or not agree or chaos.lost:
             raise Failure(f'repeat with: tests/chaos/kill-anything --kills {options.kills} --seed {options.seed}')
         if options.every_fail_point and not all(chaos.hit.values()):
             raise Failure('some fail points were not hit')
