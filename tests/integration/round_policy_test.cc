@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <filesystem>
 #include <map>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -125,6 +128,70 @@ TEST(DeadlineTest, Straggler_RoundsGoOnWithoutIt_ItIsToldAndFollows) {
   EXPECT_FALSE(run.first_of_straggler().counted);
   EXPECT_GE(run.first_of_straggler().version, PolicyRun::kGate);
   run.CheckBits();
+}
+
+// The disk of a shard is lost while a quorum trains and one worker has yet to bring its first contribution: the run
+// goes back to its checkpoint, the rounds after that are decided anew, and the straggler follows.
+TEST(QuorumTest, ShardLosesItsDisk_RunGoesBackWithoutTheStraggler_WhoFollows) {
+  constexpr uint32_t kWorkers = 3;
+  constexpr uint64_t kLast = 24;
+  const std::string checkpoints = NewFolder("checkpoints");
+  Cluster cluster({.shards = 2,
+                   .workers = kWorkers,
+                   .flags = With({"--policy=quorum", "--contributors=2", "--checkpoint-rounds=5",
+                                  absl::StrCat("--checkpoint-dir=", checkpoints)})});
+  const Tiny tiny;
+  std::mutex mutex;
+  std::map<uint64_t, RoundResult> made;  // what made a version; after going back what has made it last
+  std::atomic<bool> lost = false;        // the disk; at version 13 workers wait for that
+  std::atomic<uint32_t> went_back = 0;   // workers that were told
+  std::vector<absl::Status> statuses(kWorkers);
+  std::vector<Tiny::Values> values(kWorkers);
+  const auto train = [&](uint32_t w) -> absl::Status {
+    auto worker = Worker::Join({.coordinator = cluster.coordinator(),
+                                .name = absl::StrCat("w", w),
+                                .rank = Rank(w),
+                                .timeout = absl::Seconds(60)});
+    if (!worker.ok()) return worker.status();
+    values[w] = tiny.Initial();
+    auto held = (*worker)->Define(tiny.model(), Spans(values[w]), absl::Seconds(60));
+    if (!held.ok()) return held.status();
+    while (w == 2 && went_back < 2) absl::SleepFor(absl::Milliseconds(5));
+    while (held->version < kLast) {
+      while (held->version == 13 && !lost) absl::SleepFor(absl::Milliseconds(5));
+      const Tiny::Values gradient = tiny.Gradient(w, held->version + 1, values[w]);
+      held = (*worker)->PushPull(ConstSpans(gradient), 1, Spans(values[w]), absl::Seconds(60));
+      if (!held.ok()) return held.status();
+      if (held->rolled_back) {
+        ++went_back;
+        continue;
+      }
+      const std::lock_guard lock(mutex);
+      RoundResult& known = made.try_emplace(held->version, *held).first->second;
+      if (known.generation < held->generation) known = *held;
+      if (known.generation == held->generation) {
+        EXPECT_EQ(known.participants, held->participants) << "two sets for version " << held->version << " (G2)";
+      }
+    }
+    return (*worker)->Leave();
+  };
+  std::vector<std::thread> threads;
+  for (uint32_t w = 0; w < kWorkers; ++w) threads.emplace_back([&, w] { statuses[w] = train(w); });
+  EXPECT_TRUE(cluster.Await([](const v1::Status& status) { return status.checkpoints().newest_version() >= 5; }));
+  cluster.shard(1).Signal(SIGKILL);
+  cluster.shard(1).Wait();
+  std::filesystem::remove_all(cluster.DataFolder(1));
+  cluster.RestartShard(1);
+  lost = true;
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : statuses) ASSERT_TRUE(status.ok()) << status;
+  EXPECT_GE(went_back, 2u);
+  const Tiny::Values expected = tiny.Reference(kWorkers, kLast, kLr, [&](uint32_t rank, uint64_t round) {
+    const std::vector<uint32_t>& made_it = made.at(round).participants;
+    return std::count(made_it.begin(), made_it.end(), rank) > 0 ? 1.0f : 0.0f;
+  });
+  for (uint32_t w = 0; w < kWorkers; ++w) EXPECT_EQ(values[w], expected) << "worker " << w;
+  for (int code : cluster.WaitAll()) EXPECT_EQ(code, 0);
 }
 
 }  // namespace
