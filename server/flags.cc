@@ -1,6 +1,7 @@
 #include "server/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <string>
@@ -297,7 +298,8 @@ absl::Status Check(const ServerFlags& flags) {
       return absl::InvalidArgumentError(absl::StrCat("--max-workers ", flags.max_workers, " is less than --workers ",
                                                      flags.place.workers, ", with which the run starts"));
     }
-    if (absl::Status status = core::CheckPolicy(flags.policy, flags.place.workers); !status.ok()) return status;
+    const uint32_t most = std::max(flags.place.workers, flags.max_workers);
+    if (absl::Status status = core::CheckPolicy(flags.policy, most); !status.ok()) return status;
   }
   if (absl::Status status = MakeFailPoint(flags.fail_point).status(); !status.ok()) return status;
   if (flags.durability != core::Durability::kNone && flags.data_dir.empty()) {

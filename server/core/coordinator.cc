@@ -147,8 +147,9 @@ absl::Status CoordinatorCore::CheckJoin(const WorkerJoins& event) const {
   if (state_ == RunState::kFailed) return absl::Status(failure_code_, absl::StrCat("the run has failed: ", failure_));
   if (event.rank && event.rank->value() >= options_.ranks()) {
     return absl::InvalidArgumentError(absl::StrCat("worker '", event.name, "' asks for rank ", event.rank->value(),
-                                                   ", but this run has ranks 0 to ", options_.ranks() - 1,
-                                                   " (--workers ", options_.workers, ")"));
+                                                   ", but this run has ranks 0 to ", options_.ranks() - 1, " (",
+                                                   options_.max_workers == 0 ? "--workers " : "--max-workers ",
+                                                   options_.ranks(), ")"));
   }
   return absl::OkStatus();
 }
@@ -181,9 +182,11 @@ absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const
     at = find([&](const Seat& seat) { return seat.state == SeatState::kLeft; });
   }
   if (at != seats_.end()) return RankOf(*at);
+  const bool anybody_left = find([](const Seat& seat) { return seat.state == SeatState::kLeft; }) != seats_.end();
   return absl::ResourceExhaustedError(absl::StrCat("all ", options_.ranks(), " ranks of run ", options_.run_id,
-                                                   " are held by live workers: there is no place for worker '",
-                                                   event.name, "'"));
+                                                   " are held by live workers",
+                                                   anybody_left ? ", or by workers that have left" : "",
+                                                   ": there is no place for worker '", event.name, "'"));
 }
 
 // The seat that this worker has left cleanly: it was restarted although its work is done.

@@ -267,6 +267,7 @@ class Describer {
   void WaitForAnyWorker(const v1::WorkerStatus& worker) {
     const absl::Duration wait = WaitFor(worker);
     if (wait < kWorthTelling || ShardsInTrouble()) return;
+    if (core_.decider().round() > Round(status_.round())) return;  // decided, and not complete yet
     const absl::Duration unheard = now_ - core_.seats()[worker.rank()].heard;
     const std::string any = absl::StrCat("; the round waits for ", Lack());
     switch (worker.state()) {
@@ -294,8 +295,9 @@ class Describer {
 
   void WaitForWorker(const v1::WorkerStatus& worker) {
     const Seat& seat = core_.seats()[worker.rank()];
-    // Room for whoever comes, but nobody has to.
-    if (worker.state() == v1::WorkerStatus::ABSENT && !seat.expected) return;
+    // Room for whoever comes, but nobody has to; and whoever has only come holds nobody up.
+    const bool absent = worker.state() == v1::WorkerStatus::ABSENT || worker.state() == v1::WorkerStatus::JOINED;
+    if (absent && !seat.expected) return;
     if (Deciding()) return WaitForAnyWorker(worker);
     const absl::Duration wait = WaitFor(worker);
     const bool training = core_.generation() > Generation(0);

@@ -122,6 +122,8 @@ TEST(ServerFlags, FlagsThatWouldHaveNoEffect_AreRefusedWithWhatIsMissing) {
   EXPECT_THAT(refused({"--policy=quorum", "--contributors=2", "--deadline=1s"}), HasSubstr("--deadline has no effect"));
   EXPECT_THAT(refused({"--replace-timeout=1s"}), HasSubstr("--replace-timeout has no effect without --min-workers"));
   EXPECT_EQ(refused({"--policy=quorum", "--contributors=2"}), "");
+  EXPECT_THAT(refused({"--policy=quorum", "--contributors=4"}), HasSubstr("expected 1 to 3 contributors"));
+  EXPECT_EQ(refused({"--policy=quorum", "--contributors=4", "--max-workers=5"}), "");
   EXPECT_EQ(refused({"--policy=deadline", "--contributors=1", "--deadline=1s"}), "");
   EXPECT_EQ(refused({"--replace-timeout=1s", "--min-workers=2"}), "");
   EXPECT_EQ(refused({"--replace-timeout=1s", "--max-workers=4"}), "");

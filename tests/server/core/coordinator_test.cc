@@ -133,12 +133,15 @@ TEST_F(CoordinatorTest, Join_OfAnotherRun_Refused) {
 }
 
 TEST_F(CoordinatorTest, Join_RankThatDoesNotExist_Refused) {
-  EXPECT_THAT(Join(10, "a", Rank(2)), ElementsAre(HasSubstr("this run has ranks 0 to 1")));
+  EXPECT_THAT(Join(10, "a", Rank(2)), ElementsAre(HasSubstr("this run has ranks 0 to 1 (--workers 2)")));
 }
 
 TEST_F(CoordinatorTest, Join_AllRanksAreHeldByLiveWorkers_RefusedForNow) {
   Train();
-  EXPECT_THAT(Join(12, "c"), ElementsAre(HasSubstr("RESOURCE_EXHAUSTED")));
+  EXPECT_THAT(Join(12, "c"),
+              ElementsAre(AllOf(HasSubstr("RESOURCE_EXHAUSTED"), HasSubstr("are held by live workers: there is"))));
+  Do(WorkerLeaves{Incarnation(11)});
+  EXPECT_THAT(Join(12, "c"), ElementsAre(HasSubstr("are held by live workers, or by workers that have left: there")));
 }
 
 TEST_F(CoordinatorTest, Define_AnotherModel_RefusedAndNobodyElseIsHarmed) {

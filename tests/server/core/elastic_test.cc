@@ -100,6 +100,11 @@ TEST_F(ElasticTest, RankOfOneThatLeft_AskedForByAnother_RefusalSaysThatItHasLeft
   EXPECT_THAT(said, Not(Contains(HasSubstr("alive"))));
 }
 
+TEST_F(ElasticTest, RankBeyondWhatTheRunMayGrowTo_IsRefusedWithTheFlagThatDecides) {
+  EXPECT_THAT(Do(WorkerJoins{Incarnation(13), "d", Rank(3), ""}),
+              Contains(HasSubstr("this run has ranks 0 to 2 (--max-workers 3)")));
+}
+
 TEST_F(ElasticTest, LostWorker_NotReplacedInTime_IsGivenUpAndFenced) {
   Train();
   EXPECT_THAT(PassWith(Incarnation(10), absl::Seconds(24)), Not(Contains(HasSubstr("goes on without it"))));

@@ -458,6 +458,25 @@ TEST_F(QuorumStatusTest, Rounds_GoOnWithoutALostWorker_NobodyWaitsForIt_ItIsName
   EXPECT_FALSE(status.healthy());
 }
 
+TEST_F(QuorumStatusTest, Round_IsDecidedAndNotCompleteYet_NobodyIsWaitedFor) {
+  for (uint32_t rank : {0, 1}) {
+    Do(core::ContributionWhole{ShardIndex(0), Incarnation(kShardLife), core_.generation(), Round(8), Rank(rank)});
+  }
+  Report(8, 2, 2);
+  EXPECT_THAT(Waits(Describe()), ElementsAre());
+}
+
+TEST_F(RunStatusTest, RunMayGrow_OneThatHasOnlyCome_IsNotWaitedFor) {
+  core_ = core::CoordinatorCore(
+      {.run_id = "r", .workers = 2, .shards = 2, .lease = absl::Seconds(5), .max_workers = 4}, now_);
+  Train();
+  Join(3, kFirstLife + 3, "worker-3");
+  PassAlive(absl::Seconds(10));
+  const v1::Status status = Describe();
+  EXPECT_THAT(Waits(status), ElementsAre());
+  EXPECT_TRUE(status.healthy()) << status.summary();
+}
+
 TEST(RoundHistoryTest, Record_OfTheSlowerShard_IsKept) {
   RoundHistory history;
   history.Add(Record(4, 1, 2));
