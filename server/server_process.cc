@@ -183,7 +183,9 @@ absl::Status Begin(const ServerFlags& flags, core::CoordinatorOptions& options, 
   absl::StatusOr<service::Beginning> beginning =
       service::FindBeginning(storage::SystemFiles(), flags.restore, FoldersOf(flags).checkpoints());
   if (!beginning.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--restore ", flags.restore, ": ", beginning.status().message()));
+    return absl::Status(
+        absl::IsDataLoss(beginning.status()) ? absl::StatusCode::kDataLoss : absl::StatusCode::kInvalidArgument,
+        absl::StrCat("--restore ", flags.restore, ": ", beginning.status().message()));
   }
   const compute::OptimizerKind optimizer = service::FromProto(flags.optimizer)->optimizer.kind;  // was checked
   if (beginning->optimizer && *beginning->optimizer != optimizer) {

@@ -183,10 +183,9 @@ absl::StatusOr<Rank> CoordinatorCore::ChooseSeat(const WorkerJoins& event) const
   }
   if (at != seats_.end()) return RankOf(*at);
   const bool anybody_left = find([](const Seat& seat) { return seat.state == SeatState::kLeft; }) != seats_.end();
-  return absl::ResourceExhaustedError(absl::StrCat("all ", options_.ranks(), " ranks of run ", options_.run_id,
-                                                   " are held by live workers",
-                                                   anybody_left ? ", or by workers that have left" : "",
-                                                   ": there is no place for worker '", event.name, "'"));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "all ", options_.ranks(), " ranks of run ", options_.run_id, " are held by live workers",
+      anybody_left ? ", or by workers that have left" : "", ": there is no place for worker '", event.name, "'"));
 }
 
 // The seat that this worker has left cleanly: it was restarted although its work is done.
@@ -646,7 +645,8 @@ void CoordinatorCore::Step(const ShardInstalled& event, absl::Time now, Coordina
     const bool hopeless =
         change_.restoring == Restoring::kBeginning &&
         (event.code == absl::StatusCode::kInvalidArgument || event.code == absl::StatusCode::kDataLoss);
-    const char* advice = hopeless ? "start the run with another --restore" : "the run must start again";
+    const char* advice =
+        hopeless ? "begin a new run, in empty folders, with another --restore" : "the run must start again";
     return End(RunState::kFailed, absl::StrCat("shard ", s, ": ", event.error, "; ", advice), now, effects,
                hopeless ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kAborted);
   }

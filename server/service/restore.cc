@@ -132,6 +132,8 @@ absl::StatusOr<Beginning> FindBeginning(storage::FileSystem& files, const std::s
       return absl::InvalidArgumentError(absl::StrCat(
           whole.string(), ": expected a .safetensors file, the folder of a checkpoint, or a folder of checkpoints"));
     }
+    // Whether it fits the model is seen when workers define that; the rest now, before anybody waits for it.
+    if (absl::Status status = storage::CheckPlain(files, whole.string()); !status.ok()) return status;
     Beginning beginning;
     beginning.source.set_kind(v1::RestoreSource::PLAIN);
     beginning.source.set_path(whole.string());

@@ -46,8 +46,9 @@ struct Beginning {
 };
 
 // `path`: a .safetensors file; the folder of one checkpoint; a folder of checkpoints, of which the newest whole one is
-// meant; or "latest": the same in `checkpoints`. Every byte is checked. INVALID_ARGUMENT: there is nothing like that.
-// DATA_LOSS: the one that is meant, or all, are damaged.
+// meant; or "latest": the same in `checkpoints`. Every byte of a checkpoint is checked, and a file's head.
+// INVALID_ARGUMENT: there is nothing like that, or a tensor is not F32. DATA_LOSS: the one that is meant, or all, are
+// damaged.
 absl::StatusOr<Beginning> FindBeginning(storage::FileSystem& files, const std::string& path,
                                         const std::string& checkpoints);
 

@@ -129,6 +129,10 @@ absl::Status RestoreShard(FileSystem& files, const std::string& folder, const Ma
 absl::Status RestoreOwnFile(FileSystem& files, const std::string& folder, const Manifest& manifest,
                             const BlockLayout& layout, ShardIndex shard, const StoreBlock& store);
 
+// The head of such a file as RestoreFromPlain needs it, as far as that can be said without the model. DATA_LOSS:
+// damaged or cut off. INVALID_ARGUMENT: a tensor that is not F32, by name. NOT_FOUND, ...: as FileSystem.
+absl::Status CheckPlain(FileSystem& files, const std::string& path);
+
 // Reads what `shard` needs out of any `.safetensors` file that has exactly the model's tensors as F32, to start a new
 // run from them. `store` gets no state: it is all zeros. Such a file has no checksums, so that only damage to its
 // structure is found. INVALID_ARGUMENT: it does not match; the message names the first tensor of the model that

@@ -54,6 +54,14 @@ absl::Status Mismatch(const std::string& path, const TensorSpec& expected, absl:
       absl::StrCat(path, ": does not match the run's model: ", ToString(expected), " is expected, ", found));
 }
 
+absl::StatusOr<Header> ReadPlainHeader(const File& file) {
+  const absl::StatusOr<uint64_t> size = file.Size();
+  if (!size.ok()) return size.status();
+  const absl::StatusOr<std::string> text = internal::ReadHeaderText(file, *size);
+  if (!text.ok()) return text.status();
+  return safetensors::internal::ReadHeader(file.path(), *text, *size);
+}
+
 // Where the tensors of the model begin in the file, in the model's order.
 absl::StatusOr<std::vector<uint64_t>> FindTensors(const std::string& path, const Header& header,
                                                   const ModelSpec& model) {
@@ -107,15 +115,24 @@ absl::Status RestoreOwnFile(FileSystem& files, const std::string& folder, const 
                        });
 }
 
+absl::Status CheckPlain(FileSystem& files, const std::string& path) {
+  const absl::StatusOr<std::unique_ptr<File>> file = files.Open(path);
+  if (!file.ok()) return file.status();
+  const absl::StatusOr<Header> header = ReadPlainHeader(**file);
+  if (!header.ok()) return header.status();
+  for (const TensorInfo& tensor : header->tensors) {
+    if (tensor.dtype == "F32") continue;
+    return absl::InvalidArgumentError(absl::StrCat(path, ": tensor '", absl::CHexEscape(tensor.name), "' is ",
+                                                   Describe(tensor), ", but models are F32 here: convert it"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RestoreFromPlain(FileSystem& files, const std::string& path, const ModelSpec& model,
                               const BlockLayout& layout, ShardIndex shard, const StoreBlock& store) {
   const absl::StatusOr<std::unique_ptr<File>> file = files.Open(path);
   if (!file.ok()) return file.status();
-  const absl::StatusOr<uint64_t> size = (*file)->Size();
-  if (!size.ok()) return size.status();
-  const absl::StatusOr<std::string> text = internal::ReadHeaderText(**file, *size);
-  if (!text.ok()) return text.status();
-  const absl::StatusOr<Header> header = safetensors::internal::ReadHeader(path, *text, *size);
+  const absl::StatusOr<Header> header = ReadPlainHeader(**file);
   if (!header.ok()) return header.status();
   const absl::StatusOr<std::vector<uint64_t>> offsets = FindTensors(path, *header, model);
   if (!offsets.ok()) return offsets.status();

@@ -112,15 +112,14 @@ TEST(PlainRestoreTest, ValuesOfTheFile_AreVersion0_OnAnyNumberOfShards) {
   }
 }
 
-// The file does not fit the model of the workers, or is damaged: nobody can mend that by starting again.
+// The file does not fit the model of the workers, which shards see when these define it: nobody can mend that by
+// starting again.
 TEST(PlainRestoreTest, FileThatDoesNotFit_RunFailsAndNamesFileAndTensor) {
   struct Fault {
     const char* what;
     std::function<void(std::vector<Stored>&)> harm;
     std::vector<std::string> said;
-    std::function<void(const std::string& path)> harm_file = nullptr;
   };
-  const auto untouched = [](std::vector<Stored>&) {};
   const Tiny tiny;
   const std::string first = tiny.model().tensors[0].name;
   const std::vector<Fault> faults = {
@@ -130,33 +129,17 @@ TEST(PlainRestoreTest, FileThatDoesNotFit_RunFailsAndNamesFileAndTensor) {
          tensors.back().shape = {10, 100};
        },
        {first, "10"}},
-      {"another dtype",
+      {"a tensor more",
        [](auto& tensors) {
-         tensors.back().dtype = "F64";
-         tensors.back().values.resize(2 * tensors.back().values.size());
+         tensors.push_back({"surplus", {2}, "F32", {1, 2}});
        },
-       {first, "F64"}},
-      {"fewer bytes than it says", [](auto& tensors) { tensors.back().values.pop_back(); }, {first}},
-      // The tensor that begins last reaches beyond the end.
-      {"truncated",
-       untouched,
-       {first, "bytes"},
-       [](const std::string& path) { std::filesystem::resize_file(path, std::filesystem::file_size(path) - 10); }},
-      {"no header", untouched, {"header"}, [](const std::string& path) { std::filesystem::resize_file(path, 20); }},
-      {"a damaged header",
-       untouched,
-       {"header"},
-       [](const std::string& path) {
-         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-         file.seekp(8).put('[');
-       }},
+       {"surplus", "which the model has not"}},
   };
   for (const Fault& fault : faults) {
     SCOPED_TRACE(fault.what);
     std::vector<Stored> tensors = TensorsOf(tiny);
     fault.harm(tensors);
     const std::string path = Write(tensors);
-    if (fault.harm_file) fault.harm_file(path);
     ClusterOptions options = RestoreFrom(path, 2);
     options.flags.push_back("--linger=1s");
     Cluster cluster(std::move(options));
@@ -170,16 +153,73 @@ TEST(PlainRestoreTest, FileThatDoesNotFit_RunFailsAndNamesFileAndTensor) {
   }
 }
 
+// Shard 0 with --restore=`path`, which ends by itself, before any worker has come: its exit code, and what it said.
+std::pair<int, std::string> EndOfServer(const std::string& path) {
+  const std::string log = absl::StrCat(NewFolder("none"), "/log");
+  Process server({Program("server/lockstep-server"), "--bind=127.0.0.1:0",
+                  absl::StrCat("--data-dir=", NewFolder("none-data")), absl::StrCat("--restore=", path)},
+                 log);
+  const int code = server.Wait();
+  std::ifstream said(log);
+  return {code, std::string((std::istreambuf_iterator<char>(said)), {})};
+}
+
 TEST(PlainRestoreTest, FileThatIsNone_ServerEndsWithAConfigurationErrorAndNamesIt) {
   for (const char* path : {"/nowhere/model.safetensors", "/etc/hostname"}) {
-    const std::string log = absl::StrCat(NewFolder("none"), "/log");
-    Process server({Program("server/lockstep-server"), "--bind=127.0.0.1:0",
-                    absl::StrCat("--data-dir=", NewFolder("none-data")), absl::StrCat("--restore=", path)},
-                   log);
-    EXPECT_EQ(server.Wait(), 64) << path;
-    std::ifstream said(log);
-    const std::string text((std::istreambuf_iterator<char>(said)), {});
+    const auto [code, text] = EndOfServer(path);
+    EXPECT_EQ(code, 64) << path;
     EXPECT_THAT(text, HasSubstr(path));
+  }
+}
+
+TEST(PlainRestoreTest, AnotherDtype_ServerEndsWithAConfigurationErrorAndNamesFileAndTensor) {
+  std::vector<Stored> tensors = TensorsOf(Tiny());
+  tensors.back().dtype = "F64";
+  tensors.back().values.resize(2 * tensors.back().values.size());
+  const std::string path = Write(tensors);
+  const auto [code, text] = EndOfServer(path);
+  EXPECT_EQ(code, 64);
+  EXPECT_THAT(text, HasSubstr(path));
+  EXPECT_THAT(text, HasSubstr(tensors.back().name));
+  EXPECT_THAT(text, HasSubstr("F64"));
+}
+
+TEST(PlainRestoreTest, DamagedFile_ServerEndsWithDamagedDataAndNamesFileAndTensor) {
+  struct Fault {
+    const char* what;
+    std::function<void(std::vector<Stored>&)> harm;
+    std::function<void(const std::string& path)> harm_file;
+    std::vector<std::string> said;
+  };
+  const auto untouched = [](std::vector<Stored>&) {};
+  const std::string first = Tiny().model().tensors[0].name;
+  const std::vector<Fault> faults = {
+      {"fewer bytes than it says", [](auto& tensors) { tensors.back().values.pop_back(); }, nullptr, {first}},
+      // The tensor that begins last reaches beyond the end.
+      {"truncated",
+       untouched,
+       [](const std::string& path) { std::filesystem::resize_file(path, std::filesystem::file_size(path) - 10); },
+       {first, "bytes"}},
+      {"no header", untouched, [](const std::string& path) { std::filesystem::resize_file(path, 20); }, {"header"}},
+      {"not even its length", untouched, [](const std::string& path) { std::filesystem::resize_file(path, 5); }, {}},
+      {"a damaged header",
+       untouched,
+       [](const std::string& path) {
+         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(8).put('[');
+       },
+       {"header"}},
+  };
+  for (const Fault& fault : faults) {
+    SCOPED_TRACE(fault.what);
+    std::vector<Stored> tensors = TensorsOf(Tiny());
+    fault.harm(tensors);
+    const std::string path = Write(tensors);
+    if (fault.harm_file) fault.harm_file(path);
+    const auto [code, text] = EndOfServer(path);
+    EXPECT_EQ(code, 65);
+    EXPECT_THAT(text, HasSubstr(path));
+    for (const std::string& part : fault.said) EXPECT_THAT(text, HasSubstr(part));
   }
 }
 

@@ -467,8 +467,8 @@ TEST_F(QuorumStatusTest, Round_IsDecidedAndNotCompleteYet_NobodyIsWaitedFor) {
 }
 
 TEST_F(RunStatusTest, RunMayGrow_OneThatHasOnlyCome_IsNotWaitedFor) {
-  core_ = core::CoordinatorCore(
-      {.run_id = "r", .workers = 2, .shards = 2, .lease = absl::Seconds(5), .max_workers = 4}, now_);
+  core_ = core::CoordinatorCore({.run_id = "r", .workers = 2, .shards = 2, .lease = absl::Seconds(5), .max_workers = 4},
+                                now_);
   Train();
   Join(3, kFirstLife + 3, "worker-3");
   PassAlive(absl::Seconds(10));
