@@ -94,6 +94,26 @@ class PullRelay {
 
 }  // namespace
 
+KeptChannel::KeptChannel(std::string address) : address_(std::move(address)) { Get(); }
+
+std::shared_ptr<grpc::Channel> KeptChannel::Get() {
+  MutexLock lock(&mutex_);
+  if (channel_ != nullptr) {
+    const grpc_connectivity_state state = channel_->GetState(/*try_to_connect=*/false);
+    if (state == GRPC_CHANNEL_READY || state == GRPC_CHANNEL_CONNECTING) return channel_;
+  }
+  channel_ = wire::ControlChannel(address_);
+  channel_->GetState(/*try_to_connect=*/true);
+  return channel_;
+}
+
+void KeptChannel::Ended(const std::shared_ptr<grpc::Channel>& channel, const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return;
+  if (channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_READY) return;
+  MutexLock lock(&mutex_);
+  if (channel_ == channel) channel_ = nullptr;
+}
+
 bool WasPassedOn(const grpc::CallbackServerContext& context) { return context.client_metadata().count(kMark) > 0; }
 
 void MarkPassedOn(grpc::ClientContext& context) { context.AddMetadata(kMark, "1"); }

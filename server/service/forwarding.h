@@ -7,16 +7,42 @@
 // passed on: whoever gets a marked one and is not the right one either says so, instead of passing it round in a
 // circle.
 //
-// Thread-safety: functions. Nothing blocks.
+// Thread-safety: of the functions: all. Nothing blocks.
 #ifndef LOCKSTEP_SERVER_SERVICE_FORWARDING_H_
 #define LOCKSTEP_SERVER_SERVICE_FORWARDING_H_
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
+
 namespace lockstep::service {
+
+// The way to the process at `address` for calls that are passed on. It is opened when this is made and kept, so that a
+// call needs no answer of the name service: one that is lost takes longer to come again (5 s) than a call may take.
+//
+// Thread-safety: all of it.
+class KeptChannel {
+ public:
+  explicit KeptChannel(std::string address);
+
+  const std::string& address() const { return address_; }
+  // The channel of the next call: the same as long as it is connected, or about to be; otherwise a new one, which looks
+  // the name up at once.
+  std::shared_ptr<grpc::Channel> Get() ABSL_LOCKS_EXCLUDED(mutex_);
+  // A call over `channel` ended with `status`. One that is connected and does not answer in time may be connected to a
+  // machine that is gone: the next call gets another one.
+  void Ended(const std::shared_ptr<grpc::Channel>& channel, const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  const std::string address_;
+  Mutex mutex_;
+  std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mutex_);
+};
 
 bool WasPassedOn(const grpc::CallbackServerContext& context);
 void MarkPassedOn(grpc::ClientContext& context);

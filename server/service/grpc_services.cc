@@ -83,10 +83,9 @@ grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const
   return reactor;
 }
 
-// Passes a call on to the coordinator's process. `call(stub, context, done)` starts it. The channel is a new one each
-// time: it looks the name up at once, whatever older ones have found.
+// Passes a call on to the coordinator's process, which `kept` leads to. `call(stub, context, done)` starts it.
 template <typename Call>
-grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const std::string& address, Call call) {
+grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, std::shared_ptr<KeptChannel> kept, Call call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (WasPassedOn(*context)) {
     reactor->Finish(WrongProcess());
@@ -95,9 +94,11 @@ grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, const st
   auto onward = std::make_shared<grpc::ClientContext>();
   MarkPassedOn(*onward);
   onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
-  const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(wire::ControlChannel(address));
-  call(*stub, onward.get(), [reactor, onward, stub, address](const grpc::Status& status) {
-    reactor->Finish(FromFarther(status, "the coordinator", address));
+  const std::shared_ptr<grpc::Channel> channel = kept->Get();
+  const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(channel);
+  call(*stub, onward.get(), [reactor, onward, kept, channel, stub](const grpc::Status& status) {
+    kept->Ended(channel, status);
+    reactor->Finish(FromFarther(status, "the coordinator", kept->address()));
   });
   return reactor;
 }
@@ -150,12 +151,16 @@ grpc::ServerBidiReactor<v1::ShardMessage, v1::ShardCommand>* CoordinatorService:
 
 ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address,
                                const ProcessHealth* health)
-    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)), health_(health) {}
+    : coordinator_(coordinator),
+      shard_(shard),
+      coordinator_address_(std::move(coordinator_address)),
+      to_coordinator_(coordinator == nullptr ? std::make_shared<KeptChannel>(coordinator_address_) : nullptr),
+      health_(health) {}
 
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
                                                     const v1::StatusRequest* request, v1::Status* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, coordinator_address_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+    return Forward(context, to_coordinator_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
       stub.async()->GetStatus(onward, request, reply, std::move(done));
     });
   }
@@ -167,7 +172,7 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
                                                 v1::EvictReply* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, coordinator_address_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+    return Forward(context, to_coordinator_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
       stub.async()->Evict(onward, request, reply, std::move(done));
     });
   }
@@ -180,10 +185,9 @@ grpc::ServerUnaryReactor* ControlService::TakeCheckpoint(grpc::CallbackServerCon
                                                          const v1::CheckpointRequest* request,
                                                          v1::CheckpointReply* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, coordinator_address_,
-                   [&](v1::Control::Stub& remote, grpc::ClientContext* onward, auto done) {
-                     remote.async()->TakeCheckpoint(onward, request, reply, std::move(done));
-                   });
+    return Forward(context, to_coordinator_, [&](v1::Control::Stub& remote, grpc::ClientContext* onward, auto done) {
+      remote.async()->TakeCheckpoint(onward, request, reply, std::move(done));
+    });
   }
   const absl::StatusOr<v1::CheckpointStatus> before = coordinator_->TakeCheckpoint();
   if (before.ok()) *reply->mutable_before() = *before;

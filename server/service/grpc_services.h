@@ -11,6 +11,7 @@
 #include "proto/coordinator.grpc.pb.h"
 #include "proto/shard.grpc.pb.h"
 #include "server/service/coordinator_driver.h"
+#include "server/service/forwarding.h"
 #include "server/service/process_health.h"
 #include "server/service/shard_driver.h"
 
@@ -65,6 +66,7 @@ class ControlService final : public v1::Control::CallbackService {
   CoordinatorDriver* const coordinator_;
   ShardDriver* const shard_;
   const std::string coordinator_address_;
+  const std::shared_ptr<KeptChannel> to_coordinator_;  // null in the coordinator's process
   const ProcessHealth* const health_;
 };
 
