@@ -331,14 +331,16 @@ ServerEnd RunServer(const ServerFlags& flags) {
   grpc::ServerBuilder builder;
   wire::ConfigureServer(builder);
   builder.AddListeningPort(flags.place.bind, grpc::InsecureServerCredentials(), &port);
-  service::ShardService shard_service(coordinator.get(), &shard, flags.place.coordinator);
+  const std::shared_ptr<service::KeptChannel> to_coordinator =
+      coordinator == nullptr ? std::make_shared<service::KeptChannel>(flags.place.coordinator) : nullptr;
+  service::ShardService shard_service(coordinator.get(), &shard, to_coordinator);
   builder.RegisterService(&shard_service);
   std::unique_ptr<service::CoordinatorService> coordinator_service;
   if (coordinator != nullptr) {
     coordinator_service = std::make_unique<service::CoordinatorService>(coordinator.get());
     builder.RegisterService(coordinator_service.get());
   }
-  service::ControlService control(coordinator.get(), &shard, flags.place.coordinator, &health);
+  service::ControlService control(coordinator.get(), &shard, to_coordinator, &health);
   builder.RegisterService(&control);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {

@@ -21,8 +21,8 @@ constexpr char kPullMethod[] = "/lockstep.v1.Shard/Pull";
 class PullRelay {
  public:
   PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, std::string whom,
-            std::string address)
-      : context_(context), request_(request), whom_(std::move(whom)), address_(std::move(address)) {}
+            std::shared_ptr<KeptChannel> kept)
+      : context_(context), request_(request), whom_(std::move(whom)), kept_(std::move(kept)) {}
 
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(std::shared_ptr<PullRelay> relay) {
     relay->reader_.self = relay;
@@ -77,15 +77,16 @@ class PullRelay {
       context_->AddTrailingMetadata(wire::kNewestVersionTrailer,
                                     std::string(newest->second.data(), newest->second.size()));
     }
-    reader_.Finish(FromFarther(status, whom_, address_));
+    kept_->Ended(channel_, status);
+    reader_.Finish(FromFarther(status, whom_, kept_->address()));
   }
 
   grpc::CallbackServerContext* const context_;
   const grpc::ByteBuffer request_;
   const std::string whom_;
-  const std::string address_;
-  // A new channel looks the name up at once. Not a data channel: that would read far ahead of a slow reader.
-  grpc::GenericStub stub_{wire::ControlChannel(address_)};
+  const std::shared_ptr<KeptChannel> kept_;
+  const std::shared_ptr<grpc::Channel> channel_ = kept_->Get();
+  grpc::GenericStub stub_{channel_};
   grpc::ClientContext onward_;
   grpc::ByteBuffer frame_;
   ReaderSide reader_{this};
@@ -133,8 +134,8 @@ grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, co
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer& request, const std::string& whom,
-                                                      const std::string& address) {
-  return PullRelay::Start(std::make_shared<PullRelay>(context, request, whom, address));
+                                                      std::shared_ptr<KeptChannel> kept) {
+  return PullRelay::Start(std::make_shared<PullRelay>(context, request, whom, std::move(kept)));
 }
 
 }  // namespace lockstep::service

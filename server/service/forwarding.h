@@ -7,7 +7,7 @@
 // passed on: whoever gets a marked one and is not the right one either says so, instead of passing it round in a
 // circle.
 //
-// Thread-safety: of the functions: all. Nothing blocks.
+// Thread-safety: all of it. Nothing blocks.
 #ifndef LOCKSTEP_SERVER_SERVICE_FORWARDING_H_
 #define LOCKSTEP_SERVER_SERVICE_FORWARDING_H_
 
@@ -25,7 +25,7 @@ namespace lockstep::service {
 // The way to the process at `address` for calls that are passed on. It is opened when this is made and kept, so that a
 // call needs no answer of the name service: one that is lost takes longer to come again (5 s) than a call may take.
 //
-// Thread-safety: all of it.
+// Not a data channel: that would read far ahead of a slow reader.
 class KeptChannel {
  public:
   explicit KeptChannel(std::string address);
@@ -54,11 +54,11 @@ grpc::Status WrongProcess();
 // is told from what `whom` ("the coordinator") at `address` answered.
 grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address);
 
-// Passes a Pull on to `whom` at `address`, and its frames back, one at a time: it holds no more than one. Ends with
-// what that one ends with, its trailers included; a reader that goes ends the other call, too.
+// Passes a Pull on to `whom`, which `kept` leads to, and its frames back, one at a time: it holds no more than one.
+// Ends with what that one ends with, its trailers included; a reader that goes ends the other call, too.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer& request, const std::string& whom,
-                                                      const std::string& address);
+                                                      std::shared_ptr<KeptChannel> kept);
 
 }  // namespace lockstep::service
 

@@ -105,8 +105,9 @@ grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, std::sha
 
 }  // namespace
 
-ShardService::ShardService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address)
-    : coordinator_(coordinator), shard_(shard), coordinator_address_(std::move(coordinator_address)) {}
+ShardService::ShardService(CoordinatorDriver* coordinator, ShardDriver* shard,
+                           std::shared_ptr<KeptChannel> to_coordinator)
+    : coordinator_(coordinator), shard_(shard), to_coordinator_(std::move(to_coordinator)) {}
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ShardService::Exchange(grpc::CallbackServerContext*) {
   return std::make_shared<ExchangeStream>(shard_)->Open();
@@ -134,11 +135,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackSer
   }
   if (coordinator_ == nullptr) {
     if (WasPassedOn(*context)) return refuse(wire::FromGrpc(WrongProcess()));
-    return RelayPull(context, *request, "the coordinator", coordinator_address_);
+    return RelayPull(context, *request, "the coordinator", to_coordinator_);
   }
   const absl::StatusOr<std::string> address = coordinator_->AddressOf(ShardIndex(message.shard()));
   if (!address.ok()) return refuse(address.status());
-  return RelayPull(context, *request, absl::StrCat("shard ", message.shard()), *address);
+  return RelayPull(context, *request, absl::StrCat("shard ", message.shard()), std::make_shared<KeptChannel>(*address));
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {
@@ -149,13 +150,9 @@ grpc::ServerBidiReactor<v1::ShardMessage, v1::ShardCommand>* CoordinatorService:
   return std::make_shared<ServeStream>(driver_)->Open();
 }
 
-ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address,
-                               const ProcessHealth* health)
-    : coordinator_(coordinator),
-      shard_(shard),
-      coordinator_address_(std::move(coordinator_address)),
-      to_coordinator_(coordinator == nullptr ? std::make_shared<KeptChannel>(coordinator_address_) : nullptr),
-      health_(health) {}
+ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shard,
+                               std::shared_ptr<KeptChannel> to_coordinator, const ProcessHealth* health)
+    : coordinator_(coordinator), shard_(shard), to_coordinator_(std::move(to_coordinator)), health_(health) {}
 
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
                                                     const v1::StatusRequest* request, v1::Status* reply) {
@@ -198,8 +195,9 @@ grpc::ServerUnaryReactor* ControlService::TakeCheckpoint(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* ControlService::GetHealth(grpc::CallbackServerContext* context, const v1::HealthRequest*,
                                                     v1::HealthReply* reply) {
   if (coordinator_ != nullptr) coordinator_->ended();
-  *reply = health_->Describe(
-      shard_->run_id(), coordinator_ != nullptr ? "in this process" : "at " + coordinator_address_, MonotonicNow());
+  *reply = health_->Describe(shard_->run_id(),
+                             coordinator_ != nullptr ? "in this process" : "at " + to_coordinator_->address(),
+                             MonotonicNow());
   return FinishWith(context, grpc::Status::OK);
 }
 

@@ -5,7 +5,6 @@
 #define LOCKSTEP_SERVER_SERVICE_GRPC_SERVICES_H_
 
 #include <memory>
-#include <string>
 
 #include "proto/control.grpc.pb.h"
 #include "proto/coordinator.grpc.pb.h"
@@ -22,8 +21,8 @@ namespace lockstep::service {
 class ShardService final
     : public v1::Shard::WithRawCallbackMethod_Exchange<v1::Shard::WithRawCallbackMethod_Pull<v1::Shard::Service>> {
  public:
-  // `coordinator` may be null: then it is at `coordinator_address`.
-  ShardService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address);
+  // One of `coordinator`, which is in this process, and `to_coordinator` is null.
+  ShardService(CoordinatorDriver* coordinator, ShardDriver* shard, std::shared_ptr<KeptChannel> to_coordinator);
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext*) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext*,
@@ -32,7 +31,7 @@ class ShardService final
  private:
   CoordinatorDriver* const coordinator_;
   ShardDriver* const shard_;
-  const std::string coordinator_address_;
+  const std::shared_ptr<KeptChannel> to_coordinator_;
 };
 
 class CoordinatorService final : public v1::Coordinator::CallbackService {
@@ -49,8 +48,8 @@ class CoordinatorService final : public v1::Coordinator::CallbackService {
 // Answers from the coordinator in this process, or passes the question on to where the coordinator is.
 class ControlService final : public v1::Control::CallbackService {
  public:
-  // `coordinator` may be null: then questions go to `coordinator_address`. `health` must outlive this.
-  ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::string coordinator_address,
+  // One of `coordinator`, which is in this process, and `to_coordinator` is null. `health` must outlive this.
+  ControlService(CoordinatorDriver* coordinator, ShardDriver* shard, std::shared_ptr<KeptChannel> to_coordinator,
                  const ProcessHealth* health);
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const v1::StatusRequest* request,
@@ -65,8 +64,7 @@ class ControlService final : public v1::Control::CallbackService {
  private:
   CoordinatorDriver* const coordinator_;
   ShardDriver* const shard_;
-  const std::string coordinator_address_;
-  const std::shared_ptr<KeptChannel> to_coordinator_;  // null in the coordinator's process
+  const std::shared_ptr<KeptChannel> to_coordinator_;
   const ProcessHealth* const health_;
 };
 

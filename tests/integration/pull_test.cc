@@ -161,7 +161,8 @@ class OnePort {
     explicit Shard(const Cluster& cluster) : cluster(cluster) {}
     grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request) override {
-      return service::RelayPull(context, *request, "the cluster", cluster.coordinator());
+      return service::RelayPull(context, *request, "the cluster",
+                                std::make_shared<service::KeptChannel>(cluster.coordinator()));
     }
     const Cluster& cluster;
   };

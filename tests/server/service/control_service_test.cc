@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/wire/channel.h"
+#include "server/service/forwarding.h"
 #include "server/service/grpc_services.h"
 
 namespace lockstep::service {
@@ -21,7 +23,7 @@ class Shard {
  public:
   Shard(const std::string& address, const std::string& coordinator, uint32_t index)
       : driver_({.shard = ShardIndex(index), .self = Incarnation(index)}, [](v1::ShardMessage) {}),
-        control_(nullptr, &driver_, coordinator, &health_) {
+        control_(nullptr, &driver_, std::make_shared<KeptChannel>(coordinator), &health_) {
     grpc::ServerBuilder builder;
     wire::ConfigureServer(builder);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
@@ -34,6 +36,26 @@ class Shard {
   ShardDriver driver_;
   ProcessHealth health_;
   ControlService control_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// Stands for the coordinator's process.
+class Coordinator final : public v1::Control::Service {
+ public:
+  explicit Coordinator(const std::string& address) {
+    grpc::ServerBuilder builder;
+    wire::ConfigureServer(builder);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~Coordinator() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*, v1::Status*) override {
+    return grpc::Status::OK;
+  }
+
+ private:
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -87,6 +109,43 @@ TEST_F(ControlServiceTest, Coordinator_ThatIsNotThere_IsNamed) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_THAT(status.error_message(),
               HasSubstr(absl::StrCat("this shard is up, but cannot reach the coordinator at ", Address(9))));
+}
+
+// A name that leads nowhere for a while stands for an answer of the name service that is lost: it takes longer to come
+// again than a call may take.
+TEST_F(ControlServiceTest, Shard_ThatIsConnectedToTheCoordinator_NeedsItsNameNoMore) {
+  const Coordinator coordinator(Address(0));
+  const Shard one(Address(1), Address(0), 1);
+  ASSERT_TRUE(Status(Address(1)).ok());
+  ASSERT_EQ(unlink((folder_ + "/0").c_str()), 0);
+  const grpc::Status status = Status(Address(1));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ControlServiceTest, Coordinator_ThatIsBack_IsFoundByTheNextCall) {
+  auto coordinator = std::make_unique<Coordinator>(Address(0));
+  const Shard one(Address(1), Address(0), 1);
+  ASSERT_TRUE(Status(Address(1)).ok());
+  coordinator = nullptr;
+  EXPECT_EQ(Status(Address(1)).error_code(), grpc::StatusCode::UNAVAILABLE);
+  coordinator = std::make_unique<Coordinator>(Address(0));
+  const grpc::Status status = Status(Address(1));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ControlServiceTest, KeptChannel_IsGivenUp_WhenItIsConnectedAndSilent) {
+  const Coordinator coordinator(Address(0));
+  KeptChannel kept(Address(0));
+  const std::shared_ptr<grpc::Channel> channel = kept.Get();
+  ASSERT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(60)));
+  kept.Ended(channel, grpc::Status::OK);
+  kept.Ended(channel, grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no"));
+  EXPECT_EQ(kept.Get(), channel);
+  kept.Ended(channel, grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "silent"));
+  const std::shared_ptr<grpc::Channel> another = kept.Get();
+  EXPECT_NE(another, channel);
+  kept.Ended(channel, grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "silent"));  // another call of the old one
+  EXPECT_EQ(kept.Get(), another);
 }
 
 }  // namespace
