@@ -3,11 +3,13 @@
 
 #include "common/exit_codes.h"
 #include "common/logging.h"
+#include "common/wire/channel.h"
 #include "server/flags.h"
 #include "server/server_process.h"
 #include "spdlog/spdlog.h"
 
 int main(int argc, char** argv) {
+  lockstep::wire::AskForNamesEverySecond();
   lockstep::ServerFlags flags;
   int exit_code = 0;
   if (!lockstep::ParseServerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code))

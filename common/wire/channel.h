@@ -23,6 +23,11 @@ inline constexpr int kMaxMessageBytes = 64 << 20;
 // Dead peers: a connection on which nothing has come for 5 s is asked for a sign of life, and lost 5 s later; one whose
 // bytes are not acknowledged is lost after 5 s (TCP_USER_TIMEOUT, which gRPC sets from these two).
 
+// Lets gRPC ask a name server again after a second without an answer, up to four times. Otherwise it asks once, and a
+// single lost packet costs a look-up of 5 s. By the environment (RES_OPTIONS, unless it is set already), so call it
+// first in main, before there are threads.
+void AskForNamesEverySecond();
+
 // A connection to `address` for control calls. Does not block: connecting happens in the background, an attempt may
 // take 5 s, and one that was refused is repeated after 0.1 s, later 1 s.
 std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address);

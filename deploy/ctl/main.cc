@@ -3,6 +3,7 @@
 #include <iostream>
 #include <variant>
 
+#include "common/wire/channel.h"
 #include "deploy/ctl/commands.h"
 #include "deploy/ctl/exit_codes.h"
 #include "deploy/ctl/model_commands.h"
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
   using namespace lockstep::ctl;
   // Our own messages say what went wrong; gRPC's log would only come between them.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  lockstep::wire::AskForNamesEverySecond();
   const std::variant<Options, ExitCode> parsed = ParseOptions(argc, argv);
   if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
   const Options& options = std::get<Options>(parsed);

@@ -7,6 +7,7 @@
 
 #include "common/exit_codes.h"
 #include "common/logging.h"
+#include "common/wire/channel.h"
 #include "spdlog/spdlog.h"
 #include "worker/client/worker.h"
 #include "worker/trainer/blas.h"
@@ -72,6 +73,7 @@ int Run(const WorkerFlags& flags) {
 }  // namespace lockstep::trainer
 
 int main(int argc, char** argv) {
+  lockstep::wire::AskForNamesEverySecond();
   lockstep::trainer::WorkerFlags flags;
   int exit_code = 0;
   if (!lockstep::trainer::ParseWorkerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code)) {
