@@ -131,17 +131,4 @@ void CheckpointCore::Step(const ManifestWritten& event, absl::Time now, Checkpoi
 
 void CheckpointCore::Tick(absl::Time now, CheckpointEffects& effects) { NameNext(now, effects); }
 
-std::optional<RestorableVersion> NewestRestorable(const std::vector<std::vector<RestorableVersion>>& lists) {
-  std::optional<RestorableVersion> newest;
-  if (lists.empty()) return newest;
-  for (const RestorableVersion& candidate : lists[0]) {
-    const bool everywhere = std::all_of(lists.begin(), lists.end(), [&](const auto& list) {
-      return std::find(list.begin(), list.end(), candidate) != list.end();
-    });
-    const bool better = !newest || (candidate > *newest) != Mutated(Mutation::kRollBackTooFar);
-    if (everywhere && better) newest = candidate;
-  }
-  return newest;
-}
-
 }  // namespace lockstep::core

@@ -142,18 +142,6 @@ class CheckpointCore {
   std::string trouble_;
 };
 
-// ---- Rolling back ----
-
-// A version that a shard can restore from its disk.
-struct RestorableVersion {
-  Version version;
-  Generation completed_in;
-  friend auto operator<=>(const RestorableVersion&, const RestorableVersion&) = default;
-};
-
-// The newest version that is in every list; absent: there is none. `lists`: by shard, in any order.
-std::optional<RestorableVersion> NewestRestorable(const std::vector<std::vector<RestorableVersion>>& lists);
-
 }  // namespace lockstep::core
 
 #endif  // LOCKSTEP_SERVER_CORE_CHECKPOINTS_H_

@@ -465,82 +465,27 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   const size_t s = event.shard.value();
   if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
   if (!change_.lost.empty()) return;  // it was known already
-  change_.sealed[s] = SealAnswer{.next = event.next,
-                                 .completed_in = event.completed_in,
-                                 .completed_in_before = event.completed_in_before,
-                                 .committed = event.committed,
-                                 .blank = event.blank,
-                                 .damage = event.damage};
+  change_.sealed[s] = SealedShard{.next = event.next,
+                                  .completed_in = event.completed_in,
+                                  .completed_in_before = event.completed_in_before,
+                                  .committed = event.committed,
+                                  .blank = event.blank,
+                                  .damage = event.damage};
   const auto answered = [](const auto& answer) { return answer.has_value(); };
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
 
-// Why the answers to Seal prove that a shard came back without what it had; empty if they do not. `resume`: what they
-// allow.
-std::string CoordinatorCore::LostMemory(Round resume, Round newest) const {
-  for (size_t s = 0; s < change_.sealed.size(); ++s) {
-    const Round next = change_.sealed[s]->next;
-    const bool empty = announced_ && change_.sealed[s]->blank;  // workers may have held a version of it
-    const bool behind = next.value() + 1 < newest.value();      // nobody starts round c + 2 before c + 1 is complete
-    const bool undone = next == resume && resume < resume_;     // it had been told to resume later than that
-    if (!empty && !behind && !undone) continue;
-    const std::string& damage = change_.sealed[s]->damage;
-    return absl::StrCat("shard ", s, " has lost its memory: it is ready for round ", next.value(),
-                        ", but the run had come to round ", std::max(newest, resume_).value(),
-                        damage.empty() ? "" : absl::StrCat(" (", damage, ")"));
-  }
-  return resume == Round(0) ? "" : AnotherHistory(resume);
-}
-
-// The same, from the histories of the answers. A shard whose journal has lost its newest records (power was lost, and
-// nothing was synced) may come back with a version that had been undone, and completed in a newer generation.
-std::string CoordinatorCore::AnotherHistory(Round resume) const {
-  const auto completed_in = [resume](const auto& answer) {
-    return answer->next == resume ? answer->completed_in : answer->completed_in_before;
-  };
-  const auto [oldest, newest] =
-      std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
-                          [&](const auto& a, const auto& b) { return completed_in(a) < completed_in(b); });
-  const auto stuck = std::find_if(change_.sealed.begin(), change_.sealed.end(),
-                                  [resume](const auto& answer) { return answer->next > resume && answer->committed; });
-  if (stuck != change_.sealed.end()) {
-    const auto other = std::find_if(change_.sealed.begin(), change_.sealed.end(), [&](const auto& answer) {
-      return answer->next != (*stuck)->next || answer->completed_in != (*stuck)->completed_in;
-    });
-    return absl::StrCat("shard ", other - change_.sealed.begin(), " has lost its memory: version ",
-                        (*stuck)->next.value() - 1, " is committed in generation ", (*stuck)->completed_in.value(),
-                        " (shard ", stuck - change_.sealed.begin(), "), but it does not have it");
-  }
-  if (completed_in(*oldest) == completed_in(*newest)) return "";
-  return absl::StrCat("shard ", oldest - change_.sealed.begin(), " has lost its memory: its version ",
-                      resume.value() - 1, " is from generation ", completed_in(*oldest).value(), ", but shard ",
-                      newest - change_.sealed.begin(), " has it from generation ", completed_in(*newest).value());
-}
-
-// Workers have learnt of no version yet, and some shard lacks the one that the run begins with.
-bool CoordinatorCore::BeginsAnew() const {
-  if (!options_.begins_with || announced_) return false;
-  return std::any_of(change_.sealed.begin(), change_.sealed.end(), [this](const auto& answer) {
-    return answer->blank || answer->next != options_.begins_with->next();
-  });
-}
-
 // Every shard is sealed: decide where to go on.
 void CoordinatorCore::Resume(absl::Time now, CoordinatorEffects& effects) {
-  if (BeginsAnew()) return Install(options_.begins_with->next(), Restoring::kBeginning, now, effects);
-  const auto [low, high] = std::minmax_element(change_.sealed.begin(), change_.sealed.end(),
-                                               [](const auto& a, const auto& b) { return a->next < b->next; });
-  Round resume = (*low)->next;
-  const Round newest = (*high)->next;
-  const auto same = [&](const auto& answer) { return answer->completed_in == (*low)->completed_in; };
-  if (newest == resume && !std::all_of(change_.sealed.begin(), change_.sealed.end(), same)) resume = resume.previous();
-  if (Mutated(Mutation::kResumeAtNewest)) resume = newest;
-  std::string lost = LostMemory(resume, newest);
-  if (!lost.empty()) {
-    if (options_.checkpoints) return FindRestorable(std::move(lost), effects);
-    return End(RunState::kFailed, absl::StrCat(lost, "; the run must start again"), now, effects);
+  std::vector<SealedShard> shards;
+  for (const std::optional<SealedShard>& shard : change_.sealed) shards.push_back(*shard);
+  ResumePoint point =
+      DecideResume(shards, {.begins_with = options_.begins_with, .announced = announced_, .told = resume_});
+  if (point.lost.empty()) {
+    return Install(point.resume, point.at_beginning ? Restoring::kBeginning : Restoring::kNothing, now, effects);
   }
-  Install(resume, Restoring::kNothing, now, effects);
+  if (options_.checkpoints) return FindRestorable(std::move(point.lost), effects);
+  End(RunState::kFailed, absl::StrCat(point.lost, "; the run must start again"), now, effects);
 }
 
 void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now, CoordinatorEffects& effects) {
@@ -565,13 +510,6 @@ void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now,
 }
 
 // ---- Rolling back ----
-
-bool CoordinatorCore::IsAbandoned(const RestorableVersion& checkpoint) const {
-  return !Mutated(Mutation::kTakeAbandoned) &&
-         std::any_of(abandoned_.begin(), abandoned_.end(), [&](const Abandoned& history) {
-           return checkpoint.completed_in < history.before && checkpoint.version > history.after;
-         });
-}
 
 // Every shard has gone back, and workers are told now: what came after is given up for good.
 void CoordinatorCore::NoteRolledBack() {
@@ -606,13 +544,12 @@ void CoordinatorCore::RollBack(absl::Time now, CoordinatorEffects& effects) {
   std::string reason = std::exchange(change_.lost, "");
   for (size_t s = 0; s < change_.restorable.size(); ++s) {
     lists.push_back(change_.restorable[s]->versions);
-    std::erase_if(lists.back(), [this](const RestorableVersion& checkpoint) { return IsAbandoned(checkpoint); });
     for (const std::string& damage : change_.restorable[s]->damaged) {
       const std::string found = absl::StrCat("; shard ", s, " found a damaged checkpoint: ", damage);
       if (!absl::StrContains(reason, found)) reason += found;
     }
   }
-  const std::optional<RestorableVersion> target = NewestRestorable(lists);
+  const std::optional<RestorableVersion> target = DecideRollback(lists, abandoned_);
   if (!target) {
     reason += "; there is no checkpoint that every shard can restore, and the run must start again";
     return End(RunState::kFailed, std::move(reason), now, effects);

@@ -37,8 +37,8 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/model.h"
-#include "server/core/checkpoints.h"
 #include "server/core/not_finite.h"
+#include "server/core/resume.h"
 #include "server/core/round_policy.h"
 
 namespace lockstep::core {
@@ -101,10 +101,10 @@ struct ShardSealed {
   Generation generation;
   Round next;
   Generation completed_in;
-  bool blank = false;                   // it has nothing of this run
-  std::string damage = {};              // why, if it once had something
-  Generation completed_in_before = {};  // of the version before that, unless `committed`
-  bool committed = false;               // the newest complete version cannot be undone
+  bool blank = false;  // these five: see SealedShard
+  std::string damage = {};
+  Generation completed_in_before = {};
+  bool committed = false;
 };
 // The answer to SendFindRestorable.
 struct ShardRestorable {
@@ -285,13 +285,6 @@ struct Rollback {
   friend bool operator==(const Rollback&, const Rollback&) = default;
 };
 
-// A history that was given up: versions beyond `after` that were completed in a generation before `before`.
-struct Abandoned {
-  Generation before;
-  Version after;
-  friend bool operator==(const Abandoned&, const Abandoned&) = default;
-};
-
 // What a coordinator knows for certain when it comes back.
 struct CoordinatorMemory {
   // A rank that somebody held or has left.
@@ -378,21 +371,13 @@ class CoordinatorCore {
 
  private:
   friend class StateReader;  // tests/sim/exploration: tells states apart
-  struct SealAnswer {
-    Round next;
-    Generation completed_in;
-    Generation completed_in_before;
-    bool committed = false;
-    bool blank = false;
-    std::string damage;
-  };
   // Puts Persist before all that a step has to say if the step changes the memory.
   class Transaction;
   // The newest change of generation: who is in it, and what has been answered.
   struct Change {
     std::vector<Member> members;
     std::vector<Incarnation> shards;
-    std::vector<std::optional<SealAnswer>> sealed;
+    std::vector<std::optional<SealedShard>> sealed;
     std::vector<bool> installed;
     Restoring restoring = Restoring::kNothing;
     // Not empty: why the run must be rolled back. Then shards are asked what they can restore.
@@ -415,17 +400,13 @@ class CoordinatorCore {
   std::vector<Member> Members() const;
   std::vector<Incarnation> ShardIncarnations() const;
   void MaybeChange(absl::Time now, CoordinatorEffects& effects);
-  std::string LostMemory(Round resume, Round newest) const;
-  std::string AnotherHistory(Round resume) const;
   void Resume(absl::Time now, CoordinatorEffects& effects);
   bool Decides(ShardIndex shard, Incarnation incarnation, Generation generation) const;
   void Decide(std::optional<RoundDecider::Decision> decision, CoordinatorEffects& effects) const;
-  bool BeginsAnew() const;
   void Install(Round resume, Restoring restoring, absl::Time now, CoordinatorEffects& effects);
   void FindRestorable(std::string lost, CoordinatorEffects& effects);
   void RollBack(absl::Time now, CoordinatorEffects& effects);
   void NoteRolledBack();
-  bool IsAbandoned(const RestorableVersion& checkpoint) const;
   void Announce(std::vector<Incarnation> to, CoordinatorEffects& effects) const;
   void End(RunState state, std::string failure, absl::Time now, CoordinatorEffects& effects,
            absl::StatusCode code = absl::StatusCode::kAborted);

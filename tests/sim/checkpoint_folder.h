@@ -15,6 +15,7 @@
 
 #include "common/ids.h"
 #include "server/core/checkpoints.h"
+#include "server/core/resume.h"
 #include "server/core/shard.h"
 #include "tests/sim/block_store.h"
 

@@ -155,16 +155,5 @@ TEST_F(CheckpointCoreTest, RunHasGoneBackWhileItsManifestWasWritten_ItDoesNotCou
   EXPECT_EQ(core_.finished(), 1u);
 }
 
-TEST(NewestRestorableTest, NewestThatAllHave_OfTheSameGeneration) {
-  using List = std::vector<RestorableVersion>;
-  const auto at = [](uint64_t version, uint64_t generation = 1) {
-    return RestorableVersion{Version(version), Generation(generation)};
-  };
-  EXPECT_EQ(NewestRestorable({List{at(10), at(20), at(30)}, List{at(10), at(20)}}), at(20));
-  EXPECT_EQ(NewestRestorable({List{at(10), at(20, 2)}, List{at(20, 1), at(10)}}), at(10));
-  EXPECT_EQ(NewestRestorable({List{at(10)}, List{}}), std::nullopt);
-  EXPECT_EQ(NewestRestorable({}), std::nullopt);
-}
-
 }  // namespace
 }  // namespace lockstep::core
