@@ -90,13 +90,15 @@ class FilesTest(CheckpointsTest):
         self.read_with_safetensors(folder)
 
     def checkpoint_and_export(self, run):
-        """A version's folder, and its tensors as exported. Very fast rounds may leave a checkpoint out: then the next."""
+        """A version's folder, and its tensors as exported. Very fast rounds may leave either out: then the next."""
         run.wait_for_version(1)
         for version in range(10, ROUNDS, 10):
             path = run.path('exported.safetensors')
             done = run.ctl('export', path, '--version', str(version))
             folder = os.path.join(self.checkpoints, 'first', f'version-{version:010}')
-            self.assertEqual(done.returncode, 0, done.stderr)
+            if done.returncode != 0:
+                self.assertIn('is gone', done.stderr)  # the run was faster than this machine starts a program
+                continue
             eventually(lambda: (run.status() or {'version': ROUNDS})['version'] > version + 2, 'the run is further')
             newest = eventually(lambda: [name for name in os.listdir(os.path.join(self.checkpoints, 'first'))
                                          if self.is_whole(name) and self.number(name) >= version], 'a checkpoint')
