@@ -6,9 +6,11 @@
 
 #include <dlfcn.h>
 #include <grpc/grpc.h>
+#include <grpcpp/support/client_callback.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <thread>
+#include <utility>
 
 #include "common/mutex.h"
 
@@ -38,6 +40,13 @@ grpc_event grpc_completion_queue_next(grpc_completion_queue* queue, gpr_timespec
 }  // extern "C"
 
 namespace grpc::internal {
+
+void ClientReactor::InternalScheduleOnDone(Status status) {
+  std::thread([this, status = std::move(status)] {
+    lockstep::TsanAcquireFromGrpc();
+    OnDone(status);
+  }).detach();
+}
 
 void ServerCallbackCall::ScheduleOnDone(bool inline_ondone) {
   if (inline_ondone) return CallOnDone();

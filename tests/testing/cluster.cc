@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -27,14 +29,27 @@ namespace {
   std::abort();
 }
 
+// The folder of a sandbox is gone when somebody wants to look.
+void PrintEnd(const std::string& log) {
+  constexpr size_t kMostBytes = 8000;
+  std::ifstream file(log);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::fprintf(stderr, "---- the end of %s:\n%s\n", log.c_str(),
+               text.substr(text.size() - std::min(text.size(), kMostBytes)).c_str());
+}
+
 std::string AwaitLine(const std::string& path, Process& writer, const std::string& log) {
   for (int attempt = 0; attempt < 1500; ++attempt) {
     std::string line;
     if (std::ifstream(path) >> line) return line;
-    if (const int code = writer.Poll(); code >= 0) Die(absl::StrCat("the server ended with ", code, "; see ", log));
+    if (const int code = writer.Poll(); code >= 0) {
+      PrintEnd(log);
+      Die(absl::StrCat("the server ended with ", code));
+    }
     absl::SleepFor(absl::Milliseconds(20));
   }
-  Die(absl::StrCat("no server wrote ", path, " in 30 s; see ", log));
+  PrintEnd(log);
+  Die(absl::StrCat("no server wrote ", path, " in 30 s"));
 }
 
 }  // namespace
@@ -111,7 +126,10 @@ void Cluster::Start(uint32_t index, const std::string& bind) {
   if (index > 0) argv.push_back(absl::StrCat("--coordinator=", addresses_[0]));
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   shards_[index] = std::make_unique<Process>(std::move(argv), log);
-  addresses_[index] = AwaitLine(port_file, *shards_[index], log);
+  // One that comes back has the address it had, which others may be reading.
+  if (std::string address = AwaitLine(port_file, *shards_[index], log); address != addresses_[index]) {
+    addresses_[index] = std::move(address);
+  }
 }
 
 std::string Cluster::DataFolder(uint32_t index) const { return absl::StrCat(folder_, "/data-", index); }
@@ -148,8 +166,12 @@ v1::Status Cluster::Status() const {
 
 Cluster::~Cluster() {
   shards_.clear();  // kills them
+  if (::testing::Test::HasFailure()) {
+    for (uint32_t s = 0; s < options_.shards; ++s) PrintEnd(absl::StrCat(folder_, "/shard-", s, ".log"));
+    return;
+  }
   std::error_code ignored;
-  if (!::testing::Test::HasFailure()) std::filesystem::remove_all(folder_, ignored);
+  std::filesystem::remove_all(folder_, ignored);
 }
 
 void Cluster::Sleep() { absl::SleepFor(absl::Milliseconds(50)); }
