@@ -56,6 +56,7 @@ grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, co
 
 // Passes a Pull on to `whom`, which `kept` leads to, and its frames back, one at a time: it holds no more than one.
 // Ends with what that one ends with, its trailers included; a reader that goes ends the other call, too.
+// `request` is a valid buffer: that of a caller who has gone before it asked is not.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer& request, const std::string& whom,
                                                       std::shared_ptr<KeptChannel> kept);

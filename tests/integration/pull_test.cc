@@ -161,6 +161,7 @@ class OnePort {
     explicit Shard(const Cluster& cluster) : cluster(cluster) {}
     grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request) override {
+      if (!request->Valid()) return nullptr;  // who asked has gone
       return service::RelayPull(context, *request, "the cluster",
                                 std::make_shared<service::KeptChannel>(cluster.coordinator()));
     }
