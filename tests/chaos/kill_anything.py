@@ -168,11 +168,16 @@ class Run:
         return len(self.done) == len(self.processes)
 
     def finish(self):
-        deadline = time.monotonic() + PATIENCE
+        """Until every process has ended. Fails when there is no new version for a while, however long the whole takes."""
+        deadline, newest = time.monotonic() + PATIENCE, 0
         while not self.finished():
             self.step()
             if time.monotonic() > deadline:
-                raise Failure(f'does not end: {sorted(set(self.processes) - self.done)} still run; see {self.folder}')
+                version = self.version() or 0
+                if version <= newest:
+                    raise Failure(
+                        f'does not end: {sorted(set(self.processes) - self.done)} still run; see {self.folder}')
+                deadline, newest = time.monotonic() + PATIENCE, version
             time.sleep(0.02)
 
     def end(self):
