@@ -168,7 +168,7 @@ class Run:
         return len(self.done) == len(self.processes)
 
     def finish(self):
-        """Until every process has ended. Fails when there is no new version for a while, however long the whole takes."""
+        """Until every process has ended. Fails when no version comes for a while, however long the whole takes."""
         deadline, newest = time.monotonic() + PATIENCE, 0
         while not self.finished():
             self.step()
@@ -212,6 +212,7 @@ class Chaos:
         self.hit = {name: 0 for name in fail_points}
         self.kills = {'worker': 0, 'shard': 0, 'coordinator': 0, 'all': 0, 'fail point': 0}
         self.times = []
+        self.slowest = (0.0, 'nothing')  # seconds, and what was killed
         self.lost = 0
         self.newest = -1
 
@@ -240,7 +241,7 @@ class Chaos:
                  'all': lambda: self.run.names('shard') + self.run.names('worker')}[role]()
         self.run.kill(names)
         self.kills[role] += 1
-        self.recover(before)
+        self.recover(before, role)
 
     def strike_at(self, fail_point):
         """A server is killed, and in its next life it dies at the fail point."""
@@ -259,12 +260,13 @@ class Chaos:
         if second_life.poll() == -signal.SIGKILL:
             self.hit[fail_point] += 1
         self.kills['fail point'] += 1
-        self.recover(max(before, self.look() if second_life.poll() is None else before))
+        self.recover(max(before, self.look() if second_life.poll() is None else before), f'{name} at {fail_point}')
 
-    def recover(self, before):
+    def recover(self, before, killed):
         took = self.run.await_version(before)
         if took is not None:
             self.times.append(took)
+            self.slowest = max(self.slowest, (took, killed))
         self.look()
 
 
@@ -287,7 +289,7 @@ def report(chaos, equal, agree):
         print(f'             not hit: {name}')
     print(f'versions     {chaos.lost} lost, newest {chaos.newest}')
     print(f'recovery     p50 {percentile(chaos.times, 0.5):.2f} s, p99 {percentile(chaos.times, 0.99):.2f} s, '
-          f'max {max(chaos.times, default=float("nan")):.2f} s, from a kill to the next version')
+          f'max {chaos.slowest[0]:.2f} s (killed: {chaos.slowest[1]}), from a kill to the next version')
     print(f'all workers end with the model that rank 0 saved: {"yes" if agree else "no"}')
     if equal is None:
         print('fingerprint not compared with an undisturbed run: who contributes depends on time. Each version had one set '
