@@ -511,9 +511,11 @@ void CoordinatorCore::Install(Round resume, Restoring restoring, absl::Time now,
 
 // ---- Rolling back ----
 
-// Every shard has gone back, and workers are told now: what came after is given up for good.
+// Every shard has gone back, and workers are told now: what came after is given up for good. That may be less than was
+// meant: if this generation has overtaken the roll back before anybody began with it, and all came back with more.
 void CoordinatorCore::NoteRolledBack() {
   if (!rollback_ || std::exchange(rollback_->done, true)) return;
+  rollback_->to = resume_.previous();
   std::erase_if(abandoned_, [this](const Abandoned& history) { return history.after >= rollback_->to; });
   abandoned_.push_back({.before = rollback_->generation, .after = rollback_->to});
 }

@@ -150,6 +150,49 @@ TEST_F(RollbackTest, OvertakenWhenAllHaveRestored_RunGoesOnAndKnowsThatItHasGone
   EXPECT_FALSE(coordinator_.RestoredSince(Generation(3)));
 }
 
+// A disk was only away: both shards come back with all that they had before either has restored anything.
+TEST_F(RollbackTest, OvertakenWhenAllHaveWhatTheyHad_NothingIsGivenUp) {
+  LoseShard();
+  Restorable(0, 1, 2, {10});
+  Restorable(1, 3, 2, {10});
+  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
+  Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
+  const uint64_t generation = coordinator_.generation().value();
+  Sealed(0, 4, generation, 25, false);
+  EXPECT_THAT(Sealed(1, 5, generation, 25, false), Contains(HasSubstr("next is round 25")));
+  Installed(0, 4, generation);
+  EXPECT_THAT(Installed(1, 5, generation), Contains(HasSubstr("next is round 25")));
+  EXPECT_EQ(coordinator_.rollback()->to, Version(24));
+  // So a checkpoint of those versions can be gone back to later.
+  Do(ShardArrives{ShardIndex(1), Incarnation(6), "host:2", ""});
+  const uint64_t next = coordinator_.generation().value();
+  Sealed(0, 4, next, 25, false);
+  Sealed(1, 6, next, 0, true);
+  Restorable(0, 4, next, {10, 20});
+  EXPECT_THAT(Restorable(1, 6, next, {10, 20}), Contains(HasSubstr("next is round 21")));
+}
+
+// The same, but one lacks the newest version, which workers may have held: that one is given up.
+TEST_F(RollbackTest, OvertakenWhenOneLacksTheNewestVersion_ThatOneIsGivenUp) {
+  LoseShard();
+  Restorable(0, 1, 2, {10});
+  Restorable(1, 3, 2, {10});
+  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
+  Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
+  const uint64_t generation = coordinator_.generation().value();
+  Do(ShardSealed{.shard = ShardIndex(0),
+                 .incarnation = Incarnation(4),
+                 .generation = Generation(generation),
+                 .next = Round(25),
+                 .completed_in = Generation(1),
+                 .completed_in_before = Generation(1)});
+  EXPECT_THAT(Sealed(1, 5, generation, 24, false), Contains(HasSubstr("next is round 24")));
+  Installed(0, 4, generation);
+  Installed(1, 5, generation);
+  EXPECT_EQ(coordinator_.rollback()->to, Version(23));
+  EXPECT_EQ(coordinator_.memory().abandoned, (std::vector<Abandoned>{{.before = Generation(2), .after = Version(23)}}));
+}
+
 // Found by the simulation: a manifest may come late, when the run has gone back to an older version already.
 TEST_F(RollbackTest, CheckpointOfAHistoryThatWasGivenUp_IsNeverGoneBackTo) {
   LoseShard();
