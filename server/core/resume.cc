@@ -74,7 +74,8 @@ ResumePoint DecideResume(const Shards& shards, const ResumeKnowledge& known) {
   const Round newest = high->next;
   Round resume = low->next;
   const auto same = [&](const SealedShard& at) { return at.completed_in == low->completed_in; };
-  if (newest == resume && !std::all_of(shards.begin(), shards.end(), same)) resume = resume.previous();
+  const bool undone = newest == resume && !std::all_of(shards.begin(), shards.end(), same);
+  if (undone && resume > Round(0)) resume = resume.previous();
   if (Mutated(Mutation::kResumeAtNewest)) resume = newest;
   return {.resume = resume, .lost = LostMemory(shards, known, resume, newest)};
 }

@@ -31,6 +31,11 @@ void ExpectResumes(const Shards& shards, const ResumeKnowledge& known, uint64_t 
 
 TEST(DecideResumeTest, NewRun_BeginsWithRoundZero) { ExpectResumes({Blank(), Blank()}, {}, 0); }
 
+// Not what a shard says; but whatever one says, there is nothing before the beginning.
+TEST(DecideResumeTest, GenerationsThatDifferBeforeTheFirstRound_GoOnWithTheFirstRound) {
+  ExpectResumes({At(0, 1, 0), At(0, 2, 0)}, {}, 0);
+}
+
 TEST(DecideResumeTest, RoundThatSomeShardHasNotCompleted_IsCollectedAgain) {
   ExpectResumes({At(8, 1, 1), At(7, 1, 1)}, Told(0), 7);
 }
