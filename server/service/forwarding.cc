@@ -12,7 +12,9 @@
 namespace lockstep::service {
 namespace {
 
-constexpr char kMark[] = "lockstep-forwarded";
+constexpr char kMark[] = "lockstep-forwarded";  // metadata, with one of these values
+constexpr char kMarkCoordinator[] = "coordinator";
+constexpr char kMarkShard[] = "shard";
 constexpr char kPullMethod[] = "/lockstep.v1.Shard/Pull";
 
 // A frame is read from the shard, then written to the reader, then the next one is read: never both at once, so that no
@@ -20,9 +22,9 @@ constexpr char kPullMethod[] = "/lockstep.v1.Shard/Pull";
 // the reader's call.
 class PullRelay {
  public:
-  PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, std::string whom,
+  PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, PassedOn to, std::string whom,
             std::shared_ptr<KeptChannel> kept)
-      : context_(context), request_(request), whom_(std::move(whom)), kept_(std::move(kept)) {}
+      : context_(context), request_(request), to_(to), whom_(std::move(whom)), kept_(std::move(kept)) {}
 
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(std::shared_ptr<PullRelay> relay) {
     relay->reader_.self = relay;
@@ -54,7 +56,7 @@ class PullRelay {
   };
 
   void Begin() {
-    MarkPassedOn(onward_);
+    MarkPassedOn(onward_, to_);
     onward_.set_deadline(context_->deadline());
     stub_.PrepareBidiStreamingCall(&onward_, kPullMethod, {}, &shard_);
     shard_.AddHold();
@@ -83,6 +85,7 @@ class PullRelay {
 
   grpc::CallbackServerContext* const context_;
   const grpc::ByteBuffer request_;
+  const PassedOn to_;
   const std::string whom_;
   const std::shared_ptr<KeptChannel> kept_;
   const std::shared_ptr<grpc::Channel> channel_ = kept_->Get();
@@ -115,13 +118,26 @@ void KeptChannel::Ended(const std::shared_ptr<grpc::Channel>& channel, const grp
   if (channel_ == channel) channel_ = nullptr;
 }
 
-bool WasPassedOn(const grpc::CallbackServerContext& context) { return context.client_metadata().count(kMark) > 0; }
+PassedOn WasPassedOn(const grpc::CallbackServerContext& context) {
+  const auto mark = context.client_metadata().find(kMark);
+  if (mark == context.client_metadata().end()) return PassedOn::kNot;
+  return mark->second == kMarkShard ? PassedOn::kToShard : PassedOn::kToCoordinator;
+}
 
-void MarkPassedOn(grpc::ClientContext& context) { context.AddMetadata(kMark, "1"); }
+void MarkPassedOn(grpc::ClientContext& context, PassedOn to) {
+  context.AddMetadata(kMark, to == PassedOn::kToShard ? kMarkShard : kMarkCoordinator);
+}
 
-grpc::Status WrongProcess() {
+grpc::Status NotTheCoordinator() {
   return {grpc::StatusCode::FAILED_PRECONDITION,
           "a shard passed this question on to another shard that is not 0: check their --coordinator flags"};
+}
+
+grpc::Status AnotherShard(uint32_t asked, uint32_t own) {
+  return {
+      grpc::StatusCode::FAILED_PRECONDITION,
+      absl::StrCat("a question for shard ", asked, " was passed on to the address that it gives as its own, but shard ",
+                   own, " is there: check the --advertise flag of shard ", asked)};
 }
 
 grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address) {
@@ -133,9 +149,9 @@ grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, co
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer& request, const std::string& whom,
-                                                      std::shared_ptr<KeptChannel> kept) {
-  return PullRelay::Start(std::make_shared<PullRelay>(context, request, whom, std::move(kept)));
+                                                      const grpc::ByteBuffer& request, PassedOn to,
+                                                      const std::string& whom, std::shared_ptr<KeptChannel> kept) {
+  return PullRelay::Start(std::make_shared<PullRelay>(context, request, to, whom, std::move(kept)));
 }
 
 }  // namespace lockstep::service

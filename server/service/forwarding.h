@@ -3,9 +3,8 @@
 //   any process --GetStatus, Evict, ...--> the coordinator's process
 //   any process --Pull of another shard--> the coordinator's process, which knows all addresses --> that shard
 //
-// So whoever reaches one shard (through `kubectl port-forward`, say) reaches all of them. A call is marked when it is
-// passed on: whoever gets a marked one and is not the right one either says so, instead of passing it round in a
-// circle.
+// So whoever reaches one shard (through `kubectl port-forward`, say) reaches all of them. A call is marked with whom it
+// is passed on to: whoever gets a marked one and is not the right one says so, instead of passing it round in a circle.
 //
 // Thread-safety: all of it. Nothing blocks.
 #ifndef LOCKSTEP_SERVER_SERVICE_FORWARDING_H_
@@ -14,6 +13,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -44,22 +44,27 @@ class KeptChannel {
   std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mutex_);
 };
 
-bool WasPassedOn(const grpc::CallbackServerContext& context);
-void MarkPassedOn(grpc::ClientContext& context);
+enum class PassedOn { kNot, kToCoordinator, kToShard };
 
-// The answer to a marked call that is not for this process.
-grpc::Status WrongProcess();
+// Whether another process has passed this call on, and to whom. A mark that is not known counts as kToCoordinator.
+PassedOn WasPassedOn(const grpc::CallbackServerContext& context);
+void MarkPassedOn(grpc::ClientContext& context, PassedOn to);
+
+// The answer of a shard that is not 0 to a call that was passed on to the coordinator.
+grpc::Status NotTheCoordinator();
+// The answer of shard `own` to a call that was passed on to shard `asked`.
+grpc::Status AnotherShard(uint32_t asked, uint32_t own);
 
 // `status` as the one who asked is to see it: whether the call could not be passed on (UNAVAILABLE, DEADLINE_EXCEEDED)
 // is told from what `whom` ("the coordinator") at `address` answered.
 grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address);
 
-// Passes a Pull on to `whom`, which `kept` leads to, and its frames back, one at a time: it holds no more than one.
-// Ends with what that one ends with, its trailers included; a reader that goes ends the other call, too.
+// Passes a Pull on to `whom` ("shard 2"), which `kept` leads to, and its frames back, one at a time: it holds no more
+// than one. Ends with what that one ends with, its trailers included; a reader that goes ends the other call, too.
 // `request` is a valid buffer: that of a caller who has gone before it asked is not.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer& request, const std::string& whom,
-                                                      std::shared_ptr<KeptChannel> kept);
+                                                      const grpc::ByteBuffer& request, PassedOn to,
+                                                      const std::string& whom, std::shared_ptr<KeptChannel> kept);
 
 }  // namespace lockstep::service
 

@@ -87,12 +87,12 @@ grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const
 template <typename Call>
 grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, std::shared_ptr<KeptChannel> kept, Call call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (WasPassedOn(*context)) {
-    reactor->Finish(WrongProcess());
+  if (WasPassedOn(*context) != PassedOn::kNot) {
+    reactor->Finish(NotTheCoordinator());
     return reactor;
   }
   auto onward = std::make_shared<grpc::ClientContext>();
-  MarkPassedOn(*onward);
+  MarkPassedOn(*onward, PassedOn::kToCoordinator);
   onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
   const std::shared_ptr<grpc::Channel> channel = kept->Get();
   const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(channel);
@@ -133,13 +133,18 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackSer
     shard_->Pull(message, std::move(reactor));
     return started;
   }
+  const PassedOn passed_on = WasPassedOn(*context);
+  if (passed_on == PassedOn::kToShard) {
+    return refuse(wire::FromGrpc(AnotherShard(message.shard(), shard_->shard().value())));
+  }
   if (coordinator_ == nullptr) {
-    if (WasPassedOn(*context)) return refuse(wire::FromGrpc(WrongProcess()));
-    return RelayPull(context, *request, "the coordinator", to_coordinator_);
+    if (passed_on != PassedOn::kNot) return refuse(wire::FromGrpc(NotTheCoordinator()));
+    return RelayPull(context, *request, PassedOn::kToCoordinator, "the coordinator", to_coordinator_);
   }
   const absl::StatusOr<std::string> address = coordinator_->AddressOf(ShardIndex(message.shard()));
   if (!address.ok()) return refuse(address.status());
-  return RelayPull(context, *request, absl::StrCat("shard ", message.shard()), std::make_shared<KeptChannel>(*address));
+  return RelayPull(context, *request, PassedOn::kToShard, absl::StrCat("shard ", message.shard()),
+                   std::make_shared<KeptChannel>(*address));
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {

@@ -40,7 +40,7 @@ Pulled Pull(const std::string& address, const v1::PullRequest& request, bool pas
   const auto stub = v1::Shard::NewStub(wire::ControlChannel(address));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
-  if (passed_on) service::MarkPassedOn(context);
+  if (passed_on) service::MarkPassedOn(context, service::PassedOn::kToCoordinator);
   const auto reader = stub->Pull(&context, request);
   Pulled pulled;
   for (v1::Frame frame; reader->Read(&frame);) pulled.frames.push_back(frame.SerializeAsString());
@@ -115,6 +115,26 @@ TEST_F(PullTest, QuestionThatWasPassedOnBefore_IsNotPassedRoundInACircle) {
   EXPECT_THAT(circle.status.error_message(), HasSubstr("--coordinator"));
 }
 
+// The address of another process, or one behind which there are several: what the coordinator passes on comes back.
+TEST_F(PullTest, ShardThatAdvertisesTheCoordinatorsAddress_IsNamed_AndNothingGoesRoundInACircle) {
+  cluster_.shard(2).Signal(SIGKILL);
+  cluster_.shard(2).Wait();
+  const Process misled(
+      {Program("server/lockstep-server"), "--shard-index=2", absl::StrCat("--shards=", kShards), "--workers=1",
+       "--bind=127.0.0.1:0", absl::StrCat("--data-dir=", cluster_.DataFolder(2)),
+       absl::StrCat("--coordinator=", cluster_.coordinator()), absl::StrCat("--advertise=", cluster_.coordinator()),
+       "--after-run=serve", absl::StrCat("--lr=", kLr)},
+      absl::StrCat(NewFolder("misled"), "/log"));
+  ASSERT_TRUE(cluster_.Await([&](const v1::Status& status) {
+    return status.shards(2).state() == v1::ShardStatus::UP && status.shards(2).address() == cluster_.coordinator();
+  }));
+  for (uint32_t asked : {0, 1}) {
+    const Pulled circle = Pull(cluster_.address(asked), Request(2));
+    EXPECT_EQ(circle.status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_THAT(circle.status.error_message(), HasSubstr("check the --advertise flag of shard 2"));
+  }
+}
+
 TEST_F(PullTest, ReadersThatGo_LeaveTheirPlacesAtTheOtherShard) {
   const auto stub = v1::Shard::NewStub(wire::ControlChannel(cluster_.address(2)));
   for (int i = 0; i < 3 * kMostReaders; ++i) {
@@ -162,7 +182,7 @@ class OnePort {
     grpc::ServerWriteReactor<grpc::ByteBuffer>* Pull(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request) override {
       if (!request->Valid()) return nullptr;  // who asked has gone
-      return service::RelayPull(context, *request, "the cluster",
+      return service::RelayPull(context, *request, service::PassedOn::kToCoordinator, "the cluster",
                                 std::make_shared<service::KeptChannel>(cluster.coordinator()));
     }
     const Cluster& cluster;
