@@ -101,7 +101,7 @@ struct ShardSealed {
   Generation generation;
   Round next;
   Generation completed_in;
-  bool blank = false;  // these five: see SealedShard
+  bool blank = false;  // this and the rest: see SealedShard
   std::string damage = {};
   Generation completed_in_before = {};
   bool committed = false;

@@ -41,7 +41,9 @@ class WritingPace {
 
  private:
   int64_t bytes_per_round_ = 1;
-  int64_t allowance_ = 0;  // below 0: the piece that was written last was larger than what was left
+  // Below 0: more was written than the rounds allowed, by the last piece or while there was nobody to make way for. The
+  // next shares pay for it.
+  int64_t allowance_ = 0;
   absl::Time last_round_ = absl::InfinitePast();
   absl::Duration patience_ = kLeastPatience;
 };
