@@ -9,7 +9,7 @@
 #include "spdlog/spdlog.h"
 
 int main(int argc, char** argv) {
-  lockstep::wire::AskForNamesEverySecond();
+  lockstep::wire::AskForNamesAgainSoon();
   lockstep::ServerFlags flags;
   int exit_code = 0;
   if (!lockstep::ParseServerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code))

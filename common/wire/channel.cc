@@ -82,7 +82,7 @@ void HoldCallbackQueue() {
 
 }  // namespace
 
-void AskForNamesEverySecond() { setenv("RES_OPTIONS", "retrans:1", /*overwrite=*/0); }
+void AskForNamesAgainSoon() { setenv("RES_OPTIONS", "retrans:900", /*overwrite=*/0); }
 
 std::shared_ptr<grpc::Channel> ControlChannel(const std::string& address) {
   HoldCallbackQueue();

@@ -23,13 +23,11 @@ inline constexpr int kMaxMessageBytes = 64 << 20;
 // Dead peers: a connection on which nothing has come for 5 s is asked for a sign of life, and lost 5 s later; one whose
 // bytes are not acknowledged is lost after 5 s (TCP_USER_TIMEOUT, which gRPC sets from these two).
 
-// Lets gRPC ask a name server again after a second without an answer, up to four times. Otherwise it asks once, and a
-// single lost packet costs a look-up of 5 s. By the environment (RES_OPTIONS, unless it is set already), so call it
-// first in main, before there are threads.
-//
-// It is gRPC that makes it a second: it looks for timeouts once a second, and when an answer comes. The timeout itself
-// ("retrans:1") is a millisecond to c-ares 1.18, Debian 12's.
-void AskForNamesEverySecond();
+// Lets gRPC ask a name server again one second after a question without an answer, and two seconds after that.
+// Otherwise it asks once, and a single lost packet costs a look-up of 5 s. By the environment (RES_OPTIONS, in
+// milliseconds for c-ares 1.18, unless it is set already), so call it first in main, before there are threads. A little
+// less than a second, since gRPC looks for timeouts once a second.
+void AskForNamesAgainSoon();
 
 // A connection to `address` for control calls. Does not block: connecting happens in the background, an attempt may
 // take 5 s, and one that was refused is repeated after 0.1 s, later 1 s.

@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   using namespace lockstep::ctl;
   // Our own messages say what went wrong; gRPC's log would only come between them.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  lockstep::wire::AskForNamesEverySecond();
+  lockstep::wire::AskForNamesAgainSoon();
   const std::variant<Options, ExitCode> parsed = ParseOptions(argc, argv);
   if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
   const Options& options = std::get<Options>(parsed);

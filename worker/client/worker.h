@@ -21,7 +21,7 @@
 // not touch them. After an error the contents of the parameters are undefined.
 //
 // Names: an answer of the name service that is lost costs 5 s, unless the process's environment has
-// RES_OPTIONS=retrans:1, which lockstep-worker sets for itself; then 1 s.
+// RES_OPTIONS=retrans:900, which lockstep-worker sets for itself; then 1 s.
 //
 // Thread-safety: one call at a time; status questions (rank, generation, ...) from any thread. Callbacks run on a
 // thread of the library, or on the one that destroys the Worker. They must not call back into the Worker, nor block.

@@ -73,7 +73,7 @@ int Run(const WorkerFlags& flags) {
 }  // namespace lockstep::trainer
 
 int main(int argc, char** argv) {
-  lockstep::wire::AskForNamesEverySecond();
+  lockstep::wire::AskForNamesAgainSoon();
   lockstep::trainer::WorkerFlags flags;
   int exit_code = 0;
   if (!lockstep::trainer::ParseWorkerFlags(argc, argv, lockstep::Surroundings::OfThisProcess(), flags, exit_code)) {
