@@ -2,6 +2,7 @@
 
 #include <grpcpp/generic/generic_stub.h>
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -15,16 +16,30 @@ namespace {
 constexpr char kMark[] = "lockstep-forwarded";  // metadata, with one of these values
 constexpr char kMarkCoordinator[] = "coordinator";
 constexpr char kMarkShard[] = "shard";
+constexpr char kAnswered[] = "lockstep-answered";  // trailing metadata
 constexpr char kPullMethod[] = "/lockstep.v1.Shard/Pull";
+constexpr std::chrono::seconds kQuestionTimeout{3};
+
+// The end of the call that `farther` was asked with, as `asked` is to end.
+grpc::Status HandBack(const grpc::Status& status, const grpc::ClientContext& onward, const Farther& farther,
+                      grpc::CallbackServerContext& asked) {
+  MarkAnswered(asked);
+  const bool unreachable = (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                            status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) &&
+                           onward.GetServerTrailingMetadata().count(kAnswered) == 0;
+  if (!unreachable) return status;
+  const char* here = farther.to == PassedOn::kToShard ? "the coordinator is up" : "this shard is up";
+  return {grpc::StatusCode::UNAVAILABLE, absl::StrCat(here, ", but cannot reach ", farther.whom, " at ",
+                                                      farther.address, ": ", status.error_message())};
+}
 
 // A frame is read from the shard, then written to the reader, then the next one is read: never both at once, so that no
 // lock is needed. The hold on the call to the shard is let go when no more is read; only then does it end, and with it
 // the reader's call.
 class PullRelay {
  public:
-  PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, PassedOn to, std::string whom,
-            std::shared_ptr<KeptChannel> kept)
-      : context_(context), request_(request), to_(to), whom_(std::move(whom)), kept_(std::move(kept)) {}
+  PullRelay(grpc::CallbackServerContext* context, const grpc::ByteBuffer& request, Farther farther)
+      : context_(context), request_(request), farther_(std::move(farther)) {}
 
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(std::shared_ptr<PullRelay> relay) {
     relay->reader_.self = relay;
@@ -56,7 +71,7 @@ class PullRelay {
   };
 
   void Begin() {
-    MarkPassedOn(onward_, to_);
+    MarkPassedOn(onward_, farther_.to);
     onward_.set_deadline(context_->deadline());
     stub_.PrepareBidiStreamingCall(&onward_, kPullMethod, {}, &shard_);
     shard_.AddHold();
@@ -79,17 +94,13 @@ class PullRelay {
       context_->AddTrailingMetadata(wire::kNewestVersionTrailer,
                                     std::string(newest->second.data(), newest->second.size()));
     }
-    kept_->Ended(channel_, status);
-    reader_.Finish(FromFarther(status, whom_, kept_->address()));
+    reader_.Finish(HandBack(status, onward_, farther_, *context_));
   }
 
   grpc::CallbackServerContext* const context_;
   const grpc::ByteBuffer request_;
-  const PassedOn to_;
-  const std::string whom_;
-  const std::shared_ptr<KeptChannel> kept_;
-  const std::shared_ptr<grpc::Channel> channel_ = kept_->Get();
-  grpc::GenericStub stub_{channel_};
+  const Farther farther_;
+  grpc::GenericStub stub_{farther_.channel};
   grpc::ClientContext onward_;
   grpc::ByteBuffer frame_;
   ReaderSide reader_{this};
@@ -97,26 +108,6 @@ class PullRelay {
 };
 
 }  // namespace
-
-KeptChannel::KeptChannel(std::string address) : address_(std::move(address)) { Get(); }
-
-std::shared_ptr<grpc::Channel> KeptChannel::Get() {
-  MutexLock lock(&mutex_);
-  if (channel_ != nullptr) {
-    const grpc_connectivity_state state = channel_->GetState(/*try_to_connect=*/false);
-    if (state == GRPC_CHANNEL_READY || state == GRPC_CHANNEL_CONNECTING) return channel_;
-  }
-  channel_ = wire::ControlChannel(address_);
-  channel_->GetState(/*try_to_connect=*/true);
-  return channel_;
-}
-
-void KeptChannel::Ended(const std::shared_ptr<grpc::Channel>& channel, const grpc::Status& status) {
-  if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return;
-  if (channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_READY) return;
-  MutexLock lock(&mutex_);
-  if (channel_ == channel) channel_ = nullptr;
-}
 
 PassedOn WasPassedOn(const grpc::CallbackServerContext& context) {
   const auto mark = context.client_metadata().find(kMark);
@@ -140,18 +131,42 @@ grpc::Status AnotherShard(uint32_t asked, uint32_t own) {
                    own, " is there: check the --advertise flag of shard ", asked)};
 }
 
-grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address) {
-  const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                           status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-  if (!unreachable) return status;
-  return {grpc::StatusCode::UNAVAILABLE,
-          absl::StrCat("this shard is up, but cannot reach ", whom, " at ", address, ": ", status.error_message())};
+void MarkAnswered(grpc::CallbackServerContext& context) { context.AddTrailingMetadata(kAnswered, "1"); }
+
+Farther TheCoordinator(KeptChannel& kept) {
+  return {PassedOn::kToCoordinator, "the coordinator", kept.address(), kept.Get()};
+}
+
+Farther TheShard(uint32_t shard, const std::string& address) {
+  return {PassedOn::kToShard, absl::StrCat("shard ", shard), address, wire::ControlChannel(address)};
+}
+
+grpc::ServerUnaryReactor* ForwardQuestion(grpc::CallbackServerContext* context, std::shared_ptr<KeptChannel> kept,
+                                          const StartQuestion& start) {
+  struct Question {
+    Farther farther;
+    std::unique_ptr<v1::Control::Stub> stub = v1::Control::NewStub(farther.channel);
+    grpc::ClientContext onward = {};
+  };
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (WasPassedOn(*context) != PassedOn::kNot) {
+    MarkAnswered(*context);
+    reactor->Finish(NotTheCoordinator());
+    return reactor;
+  }
+  auto question = std::make_shared<Question>(TheCoordinator(*kept));
+  MarkPassedOn(question->onward, question->farther.to);
+  question->onward.set_deadline(std::chrono::system_clock::now() + kQuestionTimeout);
+  start(*question->stub, &question->onward, [context, reactor, kept, question](const grpc::Status& status) {
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) kept->GiveUp(question->farther.channel);
+    reactor->Finish(HandBack(status, question->onward, question->farther, *context));
+  });
+  return reactor;
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer& request, PassedOn to,
-                                                      const std::string& whom, std::shared_ptr<KeptChannel> kept) {
-  return PullRelay::Start(std::make_shared<PullRelay>(context, request, to, whom, std::move(kept)));
+                                                      const grpc::ByteBuffer& request, Farther farther) {
+  return PullRelay::Start(std::make_shared<PullRelay>(context, request, std::move(farther)));
 }
 
 }  // namespace lockstep::service

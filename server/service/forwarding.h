@@ -14,36 +14,16 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "common/mutex.h"
+#include "proto/control.grpc.pb.h"
+#include "server/service/kept_channel.h"
 
 namespace lockstep::service {
 
-// The way to the process at `address` for calls that are passed on. It is opened when this is made and kept, so that a
-// call needs no answer of the name service: one that is lost takes longer to come again (5 s) than a call may take.
-//
-// Not a data channel: that would read far ahead of a slow reader.
-class KeptChannel {
- public:
-  explicit KeptChannel(std::string address);
-
-  const std::string& address() const { return address_; }
-  // The channel of the next call: the same as long as it is connected, or about to be; otherwise a new one, which looks
-  // the name up at once.
-  std::shared_ptr<grpc::Channel> Get() ABSL_LOCKS_EXCLUDED(mutex_);
-  // A call over `channel` ended with `status`. One that is connected and does not answer in time may be connected to a
-  // machine that is gone: the next call gets another one.
-  void Ended(const std::shared_ptr<grpc::Channel>& channel, const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-
- private:
-  const std::string address_;
-  Mutex mutex_;
-  std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mutex_);
-};
-
+// Whom a call is passed on to.
 enum class PassedOn { kNot, kToCoordinator, kToShard };
 
 // Whether another process has passed this call on, and to whom. A mark that is not known counts as kToCoordinator.
@@ -55,16 +35,34 @@ grpc::Status NotTheCoordinator();
 // The answer of shard `own` to a call that was passed on to shard `asked`.
 grpc::Status AnotherShard(uint32_t asked, uint32_t own);
 
-// `status` as the one who asked is to see it: whether the call could not be passed on (UNAVAILABLE, DEADLINE_EXCEEDED)
-// is told from what `whom` ("the coordinator") at `address` answered.
-grpc::Status FromFarther(const grpc::Status& status, const std::string& whom, const std::string& address);
+// To be called before a call ends: what it ends with is an answer, which whoever has passed the call on hands back as
+// it is. UNAVAILABLE and DEADLINE_EXCEEDED without that mark mean that nobody has answered.
+void MarkAnswered(grpc::CallbackServerContext& context);
 
-// Passes a Pull on to `whom` ("shard 2"), which `kept` leads to, and its frames back, one at a time: it holds no more
-// than one. Ends with what that one ends with, its trailers included; a reader that goes ends the other call, too.
-// `request` is a valid buffer: that of a caller who has gone before it asked is not.
+// The process that a call is passed on to.
+struct Farther {
+  PassedOn to = PassedOn::kToCoordinator;
+  std::string whom;  // for people: "the coordinator"
+  std::string address;
+  std::shared_ptr<grpc::Channel> channel;
+};
+Farther TheCoordinator(KeptChannel& kept);
+Farther TheShard(uint32_t shard, const std::string& address);
+
+// Starts a question with that context, and has its end told.
+using StartQuestion =
+    std::function<void(v1::Control::Stub& stub, grpc::ClientContext* context, std::function<void(grpc::Status)> done)>;
+
+// Passes a question on to the coordinator, which `kept` leads to: for a few seconds. `start` is called at once, or not
+// at all if the question was passed on before.
+grpc::ServerUnaryReactor* ForwardQuestion(grpc::CallbackServerContext* context, std::shared_ptr<KeptChannel> kept,
+                                          const StartQuestion& start);
+
+// Passes a Pull on to `farther`, and its frames back, one at a time: it holds no more than one. Ends with what that one
+// ends with, its trailers included; a reader that goes ends the other call, too. `request` is a valid buffer: that of a
+// caller who has gone before it asked is not.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RelayPull(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer& request, PassedOn to,
-                                                      const std::string& whom, std::shared_ptr<KeptChannel> kept);
+                                                      const grpc::ByteBuffer& request, Farther farther);
 
 }  // namespace lockstep::service
 

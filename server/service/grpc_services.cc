@@ -3,21 +3,17 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/mutex.h"
-#include "common/wire/channel.h"
 #include "common/wire/status.h"
 #include "server/service/forwarding.h"
 
 namespace lockstep::service {
 namespace {
-
-constexpr std::chrono::seconds kForwardTimeout{3};
 
 // One reader's call. Deletes itself when gRPC is done with it; the driver may hold it longer.
 class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
@@ -66,6 +62,7 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
   void EndLocked(grpc::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (std::exchange(ended_, true)) return;
+    MarkAnswered(*context_);
     Finish(std::move(status));
   }
 
@@ -79,27 +76,8 @@ class PullReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
 grpc::ServerUnaryReactor* FinishWith(grpc::CallbackServerContext* context, const grpc::Status& status) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  MarkAnswered(*context);
   reactor->Finish(status);
-  return reactor;
-}
-
-// Passes a call on to the coordinator's process, which `kept` leads to. `call(stub, context, done)` starts it.
-template <typename Call>
-grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, std::shared_ptr<KeptChannel> kept, Call call) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (WasPassedOn(*context) != PassedOn::kNot) {
-    reactor->Finish(NotTheCoordinator());
-    return reactor;
-  }
-  auto onward = std::make_shared<grpc::ClientContext>();
-  MarkPassedOn(*onward, PassedOn::kToCoordinator);
-  onward->set_deadline(std::chrono::system_clock::now() + kForwardTimeout);
-  const std::shared_ptr<grpc::Channel> channel = kept->Get();
-  const std::shared_ptr<v1::Control::Stub> stub = v1::Control::NewStub(channel);
-  call(*stub, onward.get(), [reactor, onward, kept, channel, stub](const grpc::Status& status) {
-    kept->Ended(channel, status);
-    reactor->Finish(FromFarther(status, "the coordinator", kept->address()));
-  });
   return reactor;
 }
 
@@ -139,12 +117,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ShardService::Pull(grpc::CallbackSer
   }
   if (coordinator_ == nullptr) {
     if (passed_on != PassedOn::kNot) return refuse(wire::FromGrpc(NotTheCoordinator()));
-    return RelayPull(context, *request, PassedOn::kToCoordinator, "the coordinator", to_coordinator_);
+    return RelayPull(context, *request, TheCoordinator(*to_coordinator_));
   }
   const absl::StatusOr<std::string> address = coordinator_->AddressOf(ShardIndex(message.shard()));
   if (!address.ok()) return refuse(address.status());
-  return RelayPull(context, *request, PassedOn::kToShard, absl::StrCat("shard ", message.shard()),
-                   std::make_shared<KeptChannel>(*address));
+  return RelayPull(context, *request, TheShard(message.shard(), *address));
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::WorkerCommand>* CoordinatorService::Work(grpc::CallbackServerContext*) {
@@ -162,7 +139,7 @@ ControlService::ControlService(CoordinatorDriver* coordinator, ShardDriver* shar
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
                                                     const v1::StatusRequest* request, v1::Status* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, to_coordinator_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+    return ForwardQuestion(context, to_coordinator_, [&](auto& stub, auto* onward, auto done) {
       stub.async()->GetStatus(onward, request, reply, std::move(done));
     });
   }
@@ -174,7 +151,7 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* context, const v1::EvictRequest* request,
                                                 v1::EvictReply* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, to_coordinator_, [&](v1::Control::Stub& stub, grpc::ClientContext* onward, auto done) {
+    return ForwardQuestion(context, to_coordinator_, [&](auto& stub, auto* onward, auto done) {
       stub.async()->Evict(onward, request, reply, std::move(done));
     });
   }
@@ -187,8 +164,8 @@ grpc::ServerUnaryReactor* ControlService::TakeCheckpoint(grpc::CallbackServerCon
                                                          const v1::CheckpointRequest* request,
                                                          v1::CheckpointReply* reply) {
   if (coordinator_ == nullptr) {
-    return Forward(context, to_coordinator_, [&](v1::Control::Stub& remote, grpc::ClientContext* onward, auto done) {
-      remote.async()->TakeCheckpoint(onward, request, reply, std::move(done));
+    return ForwardQuestion(context, to_coordinator_, [&](auto& stub, auto* onward, auto done) {
+      stub.async()->TakeCheckpoint(onward, request, reply, std::move(done));
     });
   }
   const absl::StatusOr<v1::CheckpointStatus> before = coordinator_->TakeCheckpoint();
