@@ -465,12 +465,7 @@ void CoordinatorCore::Step(const ShardSealed& event, absl::Time now, Coordinator
   const size_t s = event.shard.value();
   if (state_ != RunState::kSealing || event.generation != generation_ || change_.shards[s] != event.incarnation) return;
   if (!change_.lost.empty()) return;  // it was known already
-  change_.sealed[s] = SealedShard{.next = event.next,
-                                  .completed_in = event.completed_in,
-                                  .completed_in_before = event.completed_in_before,
-                                  .committed = event.committed,
-                                  .blank = event.blank,
-                                  .damage = event.damage};
+  change_.sealed[s] = event.has;
   const auto answered = [](const auto& answer) { return answer.has_value(); };
   if (std::all_of(change_.sealed.begin(), change_.sealed.end(), answered)) Resume(now, effects);
 }
@@ -567,6 +562,7 @@ void CoordinatorCore::RollBack(absl::Time now, CoordinatorEffects& effects) {
                        .done = false};
   changed_ = true;
   announced_ = target->version.next();  // nothing later counts any more
+  excluded_.clear();                    // nor who was left out of it
   effects.push_back(
       Note{.text = absl::StrCat("ROLLED BACK from version ", rollback_->from.value(), " to the checkpoint of version ",
                                 rollback_->to.value(), ": ", rollback_->reason),

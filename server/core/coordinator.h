@@ -99,12 +99,7 @@ struct ShardSealed {
   ShardIndex shard;
   Incarnation incarnation;
   Generation generation;
-  Round next;
-  Generation completed_in;
-  bool blank = false;  // this and the rest: see SealedShard
-  std::string damage = {};
-  Generation completed_in_before = {};
-  bool committed = false;
+  SealedShard has;
 };
 // The answer to SendFindRestorable.
 struct ShardRestorable {

@@ -14,18 +14,9 @@
 #include <vector>
 
 #include "common/ids.h"
+#include "server/core/sealed_shard.h"
 
 namespace lockstep::core {
-
-// What a sealed shard has: versions up to `next` - 1.
-struct SealedShard {
-  Round next = {};
-  Generation completed_in = {};         // of the newest version
-  Generation completed_in_before = {};  // of the version before that, unless `committed`
-  bool committed = false;               // the newest version cannot be undone
-  bool blank = false;                   // it has nothing of this run
-  std::string damage = {};              // why, if it once had something
-};
 
 // What the coordinator knows by itself.
 struct ResumeKnowledge {

@@ -84,11 +84,11 @@ void ShardCore::AnswerSealWhenQuiet(ShardEffects& effects) {
   seal_unanswered_ = false;
   effects.push_back(
       AnswerSealed{.generation = sealed_,
-                   .next = next_,
-                   .completed_in = newest_.completed_in,
-                   .completed_in_before = tentative_ ? before_.completed_in : Generation(0),
-                   .committed = !tentative_ && next_ > Round(0),
-                   .blank = installed_ == Generation(0) || (!serving_ && Mutated(Mutation::kForgetItsPast))});
+                   .has = {.next = next_,
+                           .completed_in = newest_.completed_in,
+                           .completed_in_before = tentative_ ? before_.completed_in : Generation(0),
+                           .committed = !tentative_ && next_ > Round(0),
+                           .blank = installed_ == Generation(0) || (!serving_ && Mutated(Mutation::kForgetItsPast))}});
 }
 
 absl::Status ShardCore::CheckInstall(const InstallGeneration& event) const {

@@ -44,6 +44,7 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/mutation.h"
+#include "server/core/sealed_shard.h"
 
 namespace lockstep::core {
 
@@ -250,11 +251,7 @@ struct DropContributions {};
 
 struct AnswerSealed {
   Generation generation;
-  Round next;                      // newest complete version + 1
-  Generation completed_in;         // of that version
-  Generation completed_in_before;  // of the version before; unless that is out of reach
-  bool committed = false;          // the newest one cannot be undone
-  bool blank = false;              // this shard has nothing of the run, be it that it is new or that its disk is gone
+  SealedShard has;  // without `damage`, which whoever has read the disk knows
 };
 
 // Comes after CommitVersion and UndoBlocks of the same event are done (and durable).

@@ -353,15 +353,16 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
 
 void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Plan& plan) {
   if (message.has_sealed()) {
+    const v1::Sealed& sealed = message.sealed();
     StepLocked(core::ShardSealed{.shard = stream.shard_,
                                  .incarnation = stream.incarnation_,
-                                 .generation = Generation(message.sealed().generation()),
-                                 .next = Round(message.sealed().next_round()),
-                                 .completed_in = Generation(message.sealed().completed_in()),
-                                 .blank = message.sealed().blank(),
-                                 .damage = message.sealed().damage(),
-                                 .completed_in_before = Generation(message.sealed().completed_in_before()),
-                                 .committed = message.sealed().committed()},
+                                 .generation = Generation(sealed.generation()),
+                                 .has = {.next = Round(sealed.next_round()),
+                                         .completed_in = Generation(sealed.completed_in()),
+                                         .completed_in_before = Generation(sealed.completed_in_before()),
+                                         .committed = sealed.committed(),
+                                         .blank = sealed.blank(),
+                                         .damage = sealed.damage()}},
                plan);
   } else if (message.has_installed()) {
     StepLocked(core::ShardInstalled{.shard = stream.shard_,

@@ -176,12 +176,12 @@ void ShardPlanner::PlanEffect(const core::AnswerSealed& effect, Context& context
   AnswerCoordinator answer;
   v1::Sealed* sealed = answer.message.mutable_sealed();
   sealed->set_generation(effect.generation.value());
-  sealed->set_next_round(effect.next.value());
-  sealed->set_completed_in(effect.completed_in.value());
-  sealed->set_completed_in_before(effect.completed_in_before.value());
-  sealed->set_committed(effect.committed);
-  sealed->set_blank(effect.blank);
-  if (effect.blank) sealed->set_damage(damage_);
+  sealed->set_next_round(effect.has.next.value());
+  sealed->set_completed_in(effect.has.completed_in.value());
+  sealed->set_completed_in_before(effect.has.completed_in_before.value());
+  sealed->set_committed(effect.has.committed);
+  sealed->set_blank(effect.has.blank);
+  if (effect.has.blank) sealed->set_damage(damage_);
   context.work.push_back(std::move(answer));
 }
 

@@ -195,7 +195,7 @@ void CoordinatorProcess::OnSealed(const core::ShardSealed& event) {
   Step(event);
   if (before != core::RunState::kSealing || core_.state() != core::RunState::kInstalling) return;
   bool rolls_back = true;
-  for (const auto& answer : sealed_) rolls_back = rolls_back && answer && answer->next > core_.resume();
+  for (const auto& answer : sealed_) rolls_back = rolls_back && answer && answer->has.next > core_.resume();
   if (rolls_back) world().Count(Occurrence::kCompletedInDifferentGenerations);
 }
 

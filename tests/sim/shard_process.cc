@@ -665,21 +665,15 @@ void ShardProcess::FinishRestoring(const core::InstallGeneration& event, const s
 void ShardProcess::Do(const core::DropContributions&, Link*) { store_.DropContributions(); }
 
 void ShardProcess::Do(const core::AnswerSealed& effect, Link*) {
-  world().Trace("shard $0 is sealed for generation $1, next is round $2", index_, effect.generation, effect.next);
-  if (effect.completed_in > Generation(0) && next_before_ < core_.next_round()) {
+  world().Trace("shard $0 is sealed for generation $1, next is round $2", index_, effect.generation, effect.has.next);
+  if (effect.has.completed_in > Generation(0) && next_before_ < core_.next_round()) {
     world().Count(Occurrence::kCompleteAfterSeal);
   }
   // What it has restored is safe as soon as it is told to go on from there; until then nobody has been told of it.
-  world().Expect(!journals() || begins_ || journal_.Safe().next() >= effect.next,
+  world().Expect(!journals() || begins_ || journal_.Safe().next() >= effect.has.next,
                  absl::StrCat("shard ", index_.value(), " answers a Seal with what its disk may yet lose (G5)"));
-  const core::ShardSealed answer{.shard = index_,
-                                 .incarnation = incarnation_,
-                                 .generation = effect.generation,
-                                 .next = effect.next,
-                                 .completed_in = effect.completed_in,
-                                 .blank = effect.blank,
-                                 .completed_in_before = effect.completed_in_before,
-                                 .committed = effect.committed};
+  const core::ShardSealed answer{
+      .shard = index_, .incarnation = incarnation_, .generation = effect.generation, .has = effect.has};
   auto* coordinator = static_cast<CoordinatorProcess*>(&coordinator_->process(End::kServer));
   coordinator_->Send(End::kServer, [coordinator, answer] { coordinator->OnSealed(answer); });
 }

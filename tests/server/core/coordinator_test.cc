@@ -57,10 +57,10 @@ class CoordinatorTest : public testing::Test {
     return Do(ShardSealed{.shard = ShardIndex(shard),
                           .incarnation = Incarnation(incarnation),
                           .generation = Generation(generation),
-                          .next = Round(next),
-                          .completed_in = Generation(completed_in),
-                          .completed_in_before = Generation(completed_in_before),
-                          .committed = committed});
+                          .has = {.next = Round(next),
+                                  .completed_in = Generation(completed_in),
+                                  .completed_in_before = Generation(completed_in_before),
+                                  .committed = committed}});
   }
   std::vector<std::string> Installed(uint32_t shard, uint64_t incarnation, uint64_t generation,
                                      std::string error = "") {
@@ -388,7 +388,7 @@ TEST_F(CoordinatorTest, Crash_ShardComesBackBlank_RunFails) {
   Arrive(0, 1);
   Arrive(1, 8);
   Sealed(0, 1, 2, 0, 0);
-  EXPECT_THAT(Do(ShardSealed{ShardIndex(1), Incarnation(8), Generation(2), Round(0), Generation(0), /*blank=*/true}),
+  EXPECT_THAT(Do(ShardSealed{ShardIndex(1), Incarnation(8), Generation(2), {.blank = true}}),
               ElementsAre(HasSubstr("shard 1 has lost its memory")));
 }
 

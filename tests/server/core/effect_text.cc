@@ -75,11 +75,11 @@ struct ShardText {
                   ", generation ", e.generation.value());
   }
   std::string operator()(const AnswerSealed& e) const {
-    return StrCat(
-        "sealed for generation ", e.generation.value(), ", next is round ", e.next.value(),
-        ", newest version is of generation ", e.completed_in.value(),
-        e.completed_in_before > Generation(0) ? StrCat(", the one before of ", e.completed_in_before.value()) : "",
-        e.committed ? ", committed" : "", e.blank ? ", blank" : "");
+    const Generation before = e.has.completed_in_before;
+    return StrCat("sealed for generation ", e.generation.value(), ", next is round ", e.has.next.value(),
+                  ", newest version is of generation ", e.has.completed_in.value(),
+                  before > Generation(0) ? StrCat(", the one before of ", before.value()) : "",
+                  e.has.committed ? ", committed" : "", e.has.blank ? ", blank" : "");
   }
   std::string operator()(const AnswerInstalled& e) const {
     return StrCat("installed generation ", e.generation.value(), e.status.ok() ? "" : ": ", e.status.message());

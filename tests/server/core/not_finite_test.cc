@@ -35,8 +35,10 @@ FoundNotFinite Nan(uint64_t round, uint32_t rank) {
 class CoordinatorNanTest : public testing::Test {
  protected:
   void Begin(NanPolicy policy, absl::Duration linger = absl::ZeroDuration()) {
-    core_.emplace(CoordinatorOptions{.run_id = "r", .workers = 3, .shards = 2, .nan_policy = policy, .linger = linger},
-                  now_);
+    core_.emplace(
+        CoordinatorOptions{
+            .run_id = "r", .workers = 3, .shards = 2, .nan_policy = policy, .linger = linger, .checkpoints = true},
+        now_);
     for (uint32_t s = 0; s < 2; ++s) Do(ShardArrives{ShardIndex(s), Incarnation(1 + s), "host:1", ""});
     for (uint32_t w = 0; w < 3; ++w) {
       Do(WorkerJoins{Incarnation(10 + w), absl::StrCat("w", w), Rank(w), ""});
@@ -104,6 +106,21 @@ TEST_F(CoordinatorNanTest, Drop_Nan_NextGenerationIsWithoutIt) {
                   AllOf(HasSubstr("install generation 2 on shard 1, next is round 5"), HasSubstr(", without 2"))));
   Install(2);
   EXPECT_EQ(core_->state(), RunState::kTraining);
+}
+
+// What the rounds after the checkpoint bring is found anew.
+TEST_F(CoordinatorNanTest, Drop_RunGoesBack_NobodyIsLeftOutOfTheRoundsThatComeAgain) {
+  Begin(NanPolicy::kDrop);
+  Refuse(1, {Nan(5, 2)});
+  Do(ShardArrives{ShardIndex(0), Incarnation(8), "host:1", ""});
+  const Generation generation = core_->generation();
+  Do(ShardSealed{ShardIndex(0), Incarnation(8), generation, {.blank = true}});
+  Do(ShardSealed{ShardIndex(1), Incarnation(2), generation, {.next = Round(5), .completed_in = Generation(1)}});
+  for (uint32_t s = 0; s < 2; ++s) {
+    Do(ShardRestorable{ShardIndex(s), Incarnation(s == 0 ? 8 : 2), generation, {{Version(3), Generation(1)}}, {}});
+  }
+  ASSERT_EQ(core_->resume(), Round(4));
+  EXPECT_THAT(core_->memory().excluded, IsEmpty());
 }
 
 TEST_F(CoordinatorNanTest, Drop_AnotherRankInTheNewGeneration_BothAreOut) {

@@ -15,7 +15,7 @@ fail() {
 dependencies=$1
 shift
 [[ -s $dependencies ]] || fail "no dependencies are listed: the test itself is broken"
-libraries='^(//server/core:(shard|coordinator|checkpoints|not_finite|resume|round_policy)|//worker/client:session|//common:(ids|model|mutation|weight)|@system//:absl|@bazel_tools//.*)$'
+libraries='^(//server/core:(shard|coordinator|checkpoints|not_finite|resume|round_policy|sealed_shard)|//worker/client:session|//common:(ids|model|mutation|weight)|@system//:absl|@bazel_tools//.*)$'
 while IFS= read -r label; do
   [[ $label =~ $libraries ]] && continue
   file=${label#//}

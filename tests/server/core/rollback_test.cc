@@ -39,8 +39,13 @@ class RollbackTest : public ::testing::Test {
   }
   std::vector<std::string> Sealed(uint32_t shard, uint64_t incarnation, uint64_t generation, uint64_t next, bool blank,
                                   std::string damage = "") {
-    return Do(ShardSealed{ShardIndex(shard), Incarnation(incarnation), Generation(generation), Round(next),
-                          Generation(blank ? 0 : 1), blank, std::move(damage)});
+    return Do(ShardSealed{.shard = ShardIndex(shard),
+                          .incarnation = Incarnation(incarnation),
+                          .generation = Generation(generation),
+                          .has = {.next = Round(next),
+                                  .completed_in = Generation(blank ? 0 : 1),
+                                  .blank = blank,
+                                  .damage = std::move(damage)}});
   }
   std::vector<std::string> Installed(uint32_t shard, uint64_t incarnation, uint64_t generation) {
     return Do(ShardInstalled{ShardIndex(shard), Incarnation(incarnation), Generation(generation), ""});
@@ -61,6 +66,16 @@ class RollbackTest : public ::testing::Test {
     Do(ShardArrives{ShardIndex(1), Incarnation(incarnation), "host:2", ""});
     Sealed(0, 1, 2, 25, false);
     return Sealed(1, incarnation, 2, 0, true, "journal-1 at byte 7");
+  }
+  // The run is to go back to version 10; but both shards come back, as 4 and 5, before either has restored it. Returns
+  // the generation that begins then.
+  uint64_t OvertakeTheRollback() {
+    LoseShard();
+    Restorable(0, 1, 2, {10});
+    Restorable(1, 3, 2, {10});
+    Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
+    Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
+    return coordinator_.generation().value();
   }
 
   absl::Time now_ = absl::UnixEpoch();
@@ -124,9 +139,7 @@ TEST_F(RollbackTest, OvertakenWhenOneShardHasRestored_AllGoBackOnceMore) {
   Do(ShardSealed{.shard = ShardIndex(0),
                  .incarnation = Incarnation(4),
                  .generation = Generation(3),
-                 .next = Round(25),
-                 .completed_in = Generation(1),
-                 .committed = true});
+                 .has = {.next = Round(25), .completed_in = Generation(1), .committed = true}});
   EXPECT_THAT(Sealed(1, 3, 3, 24, false), Contains(HasSubstr("ask shard 0")));
   Restorable(0, 4, 3, {23});
   EXPECT_THAT(Restorable(1, 3, 3, {23}), Contains(HasSubstr("next is round 24")));
@@ -152,12 +165,7 @@ TEST_F(RollbackTest, OvertakenWhenAllHaveRestored_RunGoesOnAndKnowsThatItHasGone
 
 // A disk was only away: both shards come back with all that they had before either has restored anything.
 TEST_F(RollbackTest, OvertakenWhenAllHaveWhatTheyHad_NothingIsGivenUp) {
-  LoseShard();
-  Restorable(0, 1, 2, {10});
-  Restorable(1, 3, 2, {10});
-  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
-  Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
-  const uint64_t generation = coordinator_.generation().value();
+  const uint64_t generation = OvertakeTheRollback();
   Sealed(0, 4, generation, 25, false);
   EXPECT_THAT(Sealed(1, 5, generation, 25, false), Contains(HasSubstr("next is round 25")));
   Installed(0, 4, generation);
@@ -174,18 +182,11 @@ TEST_F(RollbackTest, OvertakenWhenAllHaveWhatTheyHad_NothingIsGivenUp) {
 
 // The same, but one lacks the newest version, which workers may have held: that one is given up.
 TEST_F(RollbackTest, OvertakenWhenOneLacksTheNewestVersion_ThatOneIsGivenUp) {
-  LoseShard();
-  Restorable(0, 1, 2, {10});
-  Restorable(1, 3, 2, {10});
-  Do(ShardArrives{ShardIndex(0), Incarnation(4), "host:1", ""});
-  Do(ShardArrives{ShardIndex(1), Incarnation(5), "host:2", ""});
-  const uint64_t generation = coordinator_.generation().value();
+  const uint64_t generation = OvertakeTheRollback();
   Do(ShardSealed{.shard = ShardIndex(0),
                  .incarnation = Incarnation(4),
                  .generation = Generation(generation),
-                 .next = Round(25),
-                 .completed_in = Generation(1),
-                 .completed_in_before = Generation(1)});
+                 .has = {.next = Round(25), .completed_in = Generation(1), .completed_in_before = Generation(1)}});
   EXPECT_THAT(Sealed(1, 5, generation, 24, false), Contains(HasSubstr("next is round 24")));
   Installed(0, 4, generation);
   Installed(1, 5, generation);

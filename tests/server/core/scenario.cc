@@ -79,14 +79,8 @@ void Scenario::Follow(uint32_t shard, const ShardEffect& effect) {
       ToShard(shard, absl::StrCat("block ", slot.value(), " is reduced"), BlockReduced{slot});
     });
   } else if (const auto* sealed = std::get_if<AnswerSealed>(&effect)) {
-    const ShardSealed answer{.shard = index,
-                             .incarnation = IncarnationOf(shard),
-                             .generation = sealed->generation,
-                             .next = sealed->next,
-                             .completed_in = sealed->completed_in,
-                             .blank = sealed->blank,
-                             .completed_in_before = sealed->completed_in_before,
-                             .committed = sealed->committed};
+    const ShardSealed answer{
+        .shard = index, .incarnation = IncarnationOf(shard), .generation = sealed->generation, .has = sealed->has};
     pending_.push_back([this, shard, answer] { ToCoordinator(absl::StrCat("shard ", shard, " is sealed"), answer); });
   } else if (const auto* installed = std::get_if<AnswerInstalled>(&effect)) {
     const ShardInstalled answer{index, IncarnationOf(shard), installed->generation,

@@ -508,7 +508,7 @@ TEST_F(ShardMemoryTest, Checkpoint_RestoredByAShardOfAGeneration_LateContributio
   ShardEffects effects;
   restored.Step(SealShard{Generation(4), Incarnation(1)}, absl::UnixEpoch(), effects);
   ASSERT_EQ(effects.size(), 2u);
-  EXPECT_FALSE(std::get<AnswerSealed>(effects[1]).blank);
+  EXPECT_FALSE(std::get<AnswerSealed>(effects[1]).has.blank);
   effects.clear();
   restored.Step(ContributeBlock{.who = {Rank(0), Incarnation(10)},
                                 .generation = Generation(3),

@@ -54,10 +54,10 @@ struct Describe {
   }
   std::string operator()(const core::ShardSealed& m) const {
     return StrCat("shard ", m.shard.value(), ", incarnation ", m.incarnation.value(), ", is sealed for generation ",
-                  m.generation.value(), ", next is round ", m.next.value(), ", last completed in generation ",
-                  m.completed_in.value(),
-                  m.committed ? ", committed" : StrCat(", the one before in ", m.completed_in_before.value()),
-                  m.blank ? ", blank" : "");
+                  m.generation.value(), ", next is round ", m.has.next.value(), ", last completed in generation ",
+                  m.has.completed_in.value(),
+                  m.has.committed ? ", committed" : StrCat(", the one before in ", m.has.completed_in_before.value()),
+                  m.has.blank ? ", blank" : "");
   }
   std::string operator()(const core::ShardInstalled& m) const {
     return StrCat("shard ", m.shard.value(), ", incarnation ", m.incarnation.value(), ", has installed generation ",

@@ -369,17 +369,13 @@ void ShardAutomaton::Do(const core::DropContributions&, Taking& taking) {
 }
 
 void ShardAutomaton::Do(const core::AnswerSealed& effect, Taking& taking) {
-  const bool blind = !context_.options.rules.compare_generations;
-  Send(kCoordinator,
-       core::ShardSealed{.shard = index_,
-                         .incarnation = taking.state.core.incarnation(),
-                         .generation = effect.generation,
-                         .next = effect.next,
-                         .completed_in = blind ? Generation(0) : effect.completed_in,
-                         .blank = effect.blank,
-                         .completed_in_before = blind ? Generation(0) : effect.completed_in_before,
-                         .committed = effect.committed},
-       taking);
+  core::ShardSealed answer{.shard = index_,
+                           .incarnation = taking.state.core.incarnation(),
+                           .generation = effect.generation,
+                           .has = effect.has};
+  if (!context_.options.rules.compare_generations)
+    answer.has.completed_in = answer.has.completed_in_before = Generation(0);
+  Send(kCoordinator, std::move(answer), taking);
 }
 
 void ShardAutomaton::Do(const core::AnswerInstalled& effect, Taking& taking) {
