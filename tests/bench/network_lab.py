@@ -32,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 _SWITCH = "sw"
 _PREFIX = "lockstep-lab-"
@@ -61,6 +62,11 @@ def _namespaces():
     return [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
 
 
+def _etc_of(namespace):
+    """`ip netns exec` shows the files of this folder in /etc."""
+    return f"/etc/netns/{namespace}"
+
+
 def _end_processes_in(namespace):
     """Ends what runs in one of our namespaces: children of children included."""
     listed = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
@@ -75,6 +81,7 @@ def _remove_namespaces(prefix):
     for namespace in [name for name in _namespaces() if name.startswith(prefix)]:
         _end_processes_in(namespace)
         subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
+        shutil.rmtree(_etc_of(namespace), ignore_errors=True)
 
 
 def _try_lock(path):
@@ -112,6 +119,15 @@ def missing_requirement():
             return None
     except LabError as error:
         return str(error)
+
+
+def run_tests():
+    """`unittest.main()` where a lab can be had; elsewhere says that the tests are skipped, and why."""
+    reason = missing_requirement()
+    if reason is not None:
+        print(f"SKIPPED: {reason}")
+        return
+    unittest.main()
 
 
 class NetworkLab:
@@ -153,6 +169,17 @@ class NetworkLab:
     def run(self, host, argv, **options):
         """`subprocess.run` of a command in a host."""
         return subprocess.run(["ip", "netns", "exec", self._name(f"h{host}"), *argv], **options)
+
+    def write_etc(self, host, name, text):
+        """What the host's processes see as /etc/NAME. Those that run see a change if there was one when they began."""
+        folder = _etc_of(self._name(f"h{host}"))
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:  # in place: it is mounted
+            file.write(text)
+
+    def unplug(self, host):
+        """Takes the host's cable away: nobody gets a word from it any more, not even that it is gone."""
+        self._in_switch("link", "set", f"port{host}", "down")
 
     def close(self):
         """Ends the lab's processes and removes its namespaces. May be called again, also after a

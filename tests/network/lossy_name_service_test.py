@@ -5,7 +5,6 @@ and `ip`; skipped, with the reason, where they are missing.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,16 +46,9 @@ class LossyNameServiceTest(unittest.TestCase):
 
     def test_a_lost_answer_is_asked_for_again(self):
         with network_lab.NetworkLab(hosts=1, rate=None) as lab:
-            etc = f'/etc/netns/{lab._name(f"h{HOST}")}'
-            os.makedirs(etc)
-            scratch = tempfile.mkdtemp(dir=os.environ.get('TEST_TMPDIR'))
-            try:
-                with open(f'{etc}/resolv.conf', 'w', encoding='utf-8') as file:
-                    file.write(f'nameserver {lab.address(HOST)}\n')
+            lab.write_etc(HOST, 'resolv.conf', f'nameserver {lab.address(HOST)}\n')
+            with tempfile.TemporaryDirectory(dir=os.environ.get('TEST_TMPDIR')) as scratch:
                 self.play(lab, scratch)
-            finally:
-                shutil.rmtree(etc)
-                shutil.rmtree(scratch)
 
     def play(self, lab, scratch):
         names = lab.popen(HOST, ['/usr/bin/python3', '-c', NAME_SERVICE, lab.address(HOST)], stdout=subprocess.PIPE,
@@ -78,8 +70,4 @@ class LossyNameServiceTest(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    reason = network_lab.missing_requirement()
-    if reason is not None:
-        print(f'SKIPPED: {reason}')
-        sys.exit(0)
-    unittest.main()
+    network_lab.run_tests()

@@ -34,29 +34,20 @@ class Scene:
         self.folder = tempfile.mkdtemp(dir=os.environ.get('TEST_TMPDIR'))
         self.names = {}
         for host in range(lab.hosts):
-            os.makedirs(self._etc(host))
             self._write_hosts(host)
 
     def close(self):
-        for host in range(self.lab.hosts):
-            shutil.rmtree(self._etc(host))
         shutil.rmtree(self.folder)
 
-    def _etc(self, host):
-        return f'/etc/netns/{self.lab._name(f"h{host}")}'
-
     def _write_hosts(self, host):
-        with open(f'{self._etc(host)}/hosts', 'w', encoding='utf-8') as file:  # in place: it is mounted
-            file.write('127.0.0.1 localhost\n' + ''.join(f'{at} {name}\n' for name, at in self.names.items()))
+        known = {'localhost': '127.0.0.1', **self.names}
+        self.lab.write_etc(host, 'hosts', ''.join(f'{at} {name}\n' for name, at in known.items()))
 
     def point(self, name, host):
         """The name means that host from now on, everywhere."""
         self.names[name] = self.lab.address(host)
         for other in range(self.lab.hosts):
             self._write_hosts(other)
-
-    def vanish(self, host):
-        self.lab._in_switch('link', 'set', f'port{host}', 'down')
 
     def start(self, host, name, command):
         with open(self.log(name), 'a', encoding='utf-8') as log:
@@ -112,7 +103,7 @@ class VanishedHostTest(unittest.TestCase):
         scene.point('ps-0', SHARD_0)
         seconds_until(lambda: (scene.status().get('version') or 0) > 10, 'names that had not been there are found')
 
-        scene.vanish(SHARD_1)
+        scene.lab.unplug(SHARD_1)
         seconds_until(lambda: scene.status()['shards'][1]['state'] in ('silent', 'lost'),
                       'status says that the shard is silent')
         seconds_until(lambda: scene.says('worker', 'to shard 1 has ended'),
@@ -127,7 +118,7 @@ class VanishedHostTest(unittest.TestCase):
         scene.point('ps-1', NEW_SHARD_1)
         seconds_until(lambda: scene.status()['version'] > stuck + 10, 'the shard is found under its new address')
 
-        scene.vanish(WORKER_HOST)
+        scene.lab.unplug(WORKER_HOST)
         seconds_until(lambda: scene.status()['workers'][0]['state'] == 'lost', 'status says that the worker is lost')
         stuck = scene.status()['version']
         scene.start(SHARD_0, 'replacement', [*worker, 'second'])
@@ -135,8 +126,4 @@ class VanishedHostTest(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    reason = network_lab.missing_requirement()
-    if reason is not None:
-        print(f'SKIPPED: {reason}')
-        sys.exit(0)
-    unittest.main()
+    network_lab.run_tests()

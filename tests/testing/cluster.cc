@@ -29,27 +29,22 @@ namespace {
   std::abort();
 }
 
-// The folder of a sandbox is gone when somebody wants to look.
-void PrintEnd(const std::string& log) {
+// How a server's log ends: the folder of a sandbox is gone when somebody wants to look.
+std::string EndOf(const std::string& log) {
   constexpr size_t kMostBytes = 8000;
   std::ifstream file(log);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
-  std::fprintf(stderr, "---- the end of %s:\n%s\n", log.c_str(),
-               text.substr(text.size() - std::min(text.size(), kMostBytes)).c_str());
+  return absl::StrCat("---- the end of ", log, ":\n", text.substr(text.size() - std::min(text.size(), kMostBytes)));
 }
 
 std::string AwaitLine(const std::string& path, Process& writer, const std::string& log) {
   for (int attempt = 0; attempt < 1500; ++attempt) {
     std::string line;
     if (std::ifstream(path) >> line) return line;
-    if (const int code = writer.Poll(); code >= 0) {
-      PrintEnd(log);
-      Die(absl::StrCat("the server ended with ", code));
-    }
+    if (const int code = writer.Poll(); code >= 0) Die(absl::StrCat("the server ended with ", code, "\n", EndOf(log)));
     absl::SleepFor(absl::Milliseconds(20));
   }
-  PrintEnd(log);
-  Die(absl::StrCat("no server wrote ", path, " in 30 s"));
+  Die(absl::StrCat("no server wrote ", path, " in 30 s\n", EndOf(log)));
 }
 
 }  // namespace
@@ -114,7 +109,7 @@ Cluster::Cluster(ClusterOptions options)
 
 void Cluster::Start(uint32_t index, const std::string& bind) {
   const std::string port_file = absl::StrCat(folder_, "/port-", index);
-  const std::string log = absl::StrCat(folder_, "/shard-", index, ".log");
+  const std::string log = LogOf(index);
   std::remove(port_file.c_str());
   std::vector<std::string> argv = {Program("server/lockstep-server"),
                                    absl::StrCat("--shard-index=", index),
@@ -131,6 +126,8 @@ void Cluster::Start(uint32_t index, const std::string& bind) {
     addresses_[index] = std::move(address);
   }
 }
+
+std::string Cluster::LogOf(uint32_t index) const { return absl::StrCat(folder_, "/shard-", index, ".log"); }
 
 std::string Cluster::DataFolder(uint32_t index) const { return absl::StrCat(folder_, "/data-", index); }
 
@@ -167,7 +164,7 @@ v1::Status Cluster::Status() const {
 Cluster::~Cluster() {
   shards_.clear();  // kills them
   if (::testing::Test::HasFailure()) {
-    for (uint32_t s = 0; s < options_.shards; ++s) PrintEnd(absl::StrCat(folder_, "/shard-", s, ".log"));
+    for (uint32_t s = 0; s < options_.shards; ++s) std::fprintf(stderr, "%s\n", EndOf(LogOf(s)).c_str());
     return;
   }
   std::error_code ignored;

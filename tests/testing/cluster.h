@@ -79,6 +79,7 @@ class Cluster {
 
  private:
   void Start(uint32_t index, const std::string& bind);
+  std::string LogOf(uint32_t index) const;
   static void Sleep();
 
   const ClusterOptions options_;
