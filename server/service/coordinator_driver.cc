@@ -9,7 +9,7 @@
 #include "common/clock.h"
 #include "common/convert.h"
 #include "common/wire/status.h"
-#include "server/service/not_finite.h"
+#include "server/service/coordinator_messages.h"
 #include "server/service/optimizer_config.h"
 #include "server/service/round_policy_config.h"
 #include "spdlog/spdlog.h"
@@ -352,67 +352,25 @@ void CoordinatorDriver::HelloLocked(const std::shared_ptr<ServeStream>& stream, 
 }
 
 void CoordinatorDriver::ShardAnswerLocked(const ServeStream& stream, const v1::ShardMessage& message, Plan& plan) {
+  const ShardLife from{stream.shard_, stream.incarnation_};
   if (message.has_sealed()) {
-    const v1::Sealed& sealed = message.sealed();
-    StepLocked(core::ShardSealed{.shard = stream.shard_,
-                                 .incarnation = stream.incarnation_,
-                                 .generation = Generation(sealed.generation()),
-                                 .has = {.next = Round(sealed.next_round()),
-                                         .completed_in = Generation(sealed.completed_in()),
-                                         .completed_in_before = Generation(sealed.completed_in_before()),
-                                         .committed = sealed.committed(),
-                                         .blank = sealed.blank(),
-                                         .damage = sealed.damage()}},
-               plan);
+    StepLocked(ToEvent(from, message.sealed()), plan);
   } else if (message.has_installed()) {
-    StepLocked(core::ShardInstalled{.shard = stream.shard_,
-                                    .incarnation = stream.incarnation_,
-                                    .generation = Generation(message.installed().generation()),
-                                    .error = message.installed().error(),
-                                    .code = static_cast<absl::StatusCode>(message.installed().code())},
-               plan);
+    StepLocked(ToEvent(from, message.installed()), plan);
   } else if (message.has_whole()) {
-    StepLocked(core::ContributionWhole{.shard = stream.shard_,
-                                       .incarnation = stream.incarnation_,
-                                       .generation = Generation(message.whole().generation()),
-                                       .round = Round(message.whole().round()),
-                                       .rank = Rank(message.whole().rank())},
-               plan);
+    StepLocked(ToEvent(from, message.whole()), plan);
   } else if (message.has_waiting()) {
-    StepLocked(core::RankWaits{.shard = stream.shard_,
-                               .incarnation = stream.incarnation_,
-                               .generation = Generation(message.waiting().generation()),
-                               .rank = Rank(message.waiting().rank()),
-                               .given = Version(message.waiting().given())},
-               plan);
-  } else if (message.has_report() && shards_[stream.shard_.value()].get() == &stream) {
-    reports_[stream.shard_.value()] = {message.report(), MonotonicNow()};
-    for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
-    if (message.report().not_finite_size() > 0) {
-      StepLocked(core::ShardRefuses{.shard = stream.shard_,
-                                    .incarnation = stream.incarnation_,
-                                    .generation = Generation(message.report().generation()),
-                                    .found = FindingsFromProto(message.report().not_finite())},
-                 plan);
-    }
-    StepCheckpointsLocked(core::RoundSeen{Round(message.report().next_round())}, plan);
+    StepLocked(ToEvent(from, message.waiting()), plan);
   } else if (message.has_restorable()) {
-    RestorableLocked(stream, message.restorable(), plan);
+    StepLocked(ToEvent(from, message.restorable()), plan);
+  } else if (message.has_report() && shards_[from.shard.value()].get() == &stream) {
+    reports_[from.shard.value()] = {message.report(), MonotonicNow()};
+    for (const v1::RoundRecord& record : message.report().rounds()) rounds_.Add(record);
+    if (const auto refusal = RefusalIn(from, message.report()); refusal) StepLocked(*refusal, plan);
+    StepCheckpointsLocked(core::RoundSeen{Round(message.report().next_round())}, plan);
   } else if (message.has_checkpoint()) {
-    CheckpointAnswerLocked(stream.shard_, message.checkpoint(), plan);
+    CheckpointAnswerLocked(from.shard, message.checkpoint(), plan);
   }
-}
-
-void CoordinatorDriver::RestorableLocked(const ServeStream& stream, const v1::Restorable& restorable, Plan& plan) {
-  core::ShardRestorable event{.shard = stream.shard_,
-                              .incarnation = stream.incarnation_,
-                              .generation = Generation(restorable.generation()),
-                              .versions = {},
-                              .damaged = {restorable.damaged().begin(), restorable.damaged().end()}};
-  for (const v1::Restorable::Checkpoint& checkpoint : restorable.checkpoints()) {
-    event.versions.push_back({Version(checkpoint.version()), Generation(checkpoint.completed_in())});
-  }
-  StepLocked(event, plan);
 }
 
 void CoordinatorDriver::OnShardClosed(const ServeStream& stream) {
@@ -442,38 +400,21 @@ void CoordinatorDriver::PlanLocked(const core::RefuseShard& effect, Plan& plan) 
 }
 
 void CoordinatorDriver::PlanLocked(const core::SendSeal& effect, Plan& plan) {
-  v1::ShardCommand command;
-  command.mutable_seal()->set_generation(effect.generation.value());
-  command.mutable_seal()->set_incarnation(effect.to.value());
-  SendToShardLocked(effect.shard, std::move(command), plan);
+  SendToShardLocked(effect.shard, ToCommand(effect), plan);
 }
 
 void CoordinatorDriver::PlanLocked(const core::SendInstall& effect, Plan& plan) {
-  v1::ShardCommand command;
-  v1::Install* install = command.mutable_install();
-  install->set_generation(effect.generation.value());
-  install->set_incarnation(effect.to.value());
-  install->set_resume_round(effect.resume.value());
-  ToProto(effect.members, install->mutable_members());
-  v1::RunDescription* run = install->mutable_run();
-  *run->mutable_model() = ToProto(*core_.model());
-  *run->mutable_optimizer() = settings_.optimizer;
-  run->set_shards(core_.options().shards);
-  run->set_block_elements(BlockElementsLocked());
-  run->set_workers(core_.options().ranks());
-  run->set_connections(settings_.connections);
-  run->set_credit_bytes(CreditBytesLocked());
-  const bool allow = core_.options().nan_policy == core::NanPolicy::kAllow;
-  install->set_nan_policy(allow ? v1::NAN_ALLOW : v1::NAN_REFUSE);
-  ToProto(effect.excluded, install->mutable_excluded());
-  *run->mutable_policy() = ToProto(core_.options().policy);
-  if (effect.restoring == core::Restoring::kBeginning) {
-    *install->mutable_restore() = *settings_.restore;
-  } else if (effect.restoring == core::Restoring::kRollback) {
-    install->mutable_restore()->set_kind(v1::RestoreSource::OWN);
-    install->mutable_restore()->set_version(effect.resume.previous().value());
-  }
-  SendToShardLocked(effect.shard, std::move(command), plan);
+  v1::RunDescription run;
+  *run.mutable_model() = ToProto(*core_.model());
+  *run.mutable_optimizer() = settings_.optimizer;
+  *run.mutable_policy() = ToProto(core_.options().policy);
+  run.set_shards(core_.options().shards);
+  run.set_block_elements(BlockElementsLocked());
+  run.set_workers(core_.options().ranks());
+  run.set_connections(settings_.connections);
+  run.set_credit_bytes(CreditBytesLocked());
+  SendToShardLocked(effect.shard, ToCommand(effect, std::move(run), core_.options().nan_policy, settings_.restore),
+                    plan);
 }
 
 void CoordinatorDriver::PlanLocked(const core::DecideRound& effect, Plan& plan) {
@@ -483,28 +424,15 @@ void CoordinatorDriver::PlanLocked(const core::DecideRound& effect, Plan& plan) 
       if (!std::binary_search(took_part.begin(), took_part.end(), rank)) rounds_.AddMissed(rank.value());
     }
   }
-  v1::ShardCommand command;
-  v1::Close* close = command.mutable_close();
-  close->set_generation(effect.generation.value());
-  close->set_round(effect.round.value());
-  ToProto(effect.participants, close->mutable_participants());
-  SendToShardLocked(effect.shard, std::move(command), plan);
+  SendToShardLocked(effect.shard, ToCommand(effect), plan);
 }
 
 void CoordinatorDriver::PlanLocked(const core::GiveVersion& effect, Plan& plan) {
-  v1::ShardCommand command;
-  v1::Give* give = command.mutable_give();
-  give->set_generation(effect.generation.value());
-  give->set_rank(effect.rank.value());
-  give->set_version(effect.version.value());
-  SendToShardLocked(effect.shard, std::move(command), plan);
+  SendToShardLocked(effect.shard, ToCommand(effect), plan);
 }
 
 void CoordinatorDriver::PlanLocked(const core::SendFindRestorable& effect, Plan& plan) {
-  v1::ShardCommand command;
-  command.mutable_find_restorable()->set_generation(effect.generation.value());
-  command.mutable_find_restorable()->set_incarnation(effect.to.value());
-  SendToShardLocked(effect.shard, std::move(command), plan);
+  SendToShardLocked(effect.shard, ToCommand(effect), plan);
 }
 
 // ---- Checkpoints ----
@@ -523,9 +451,7 @@ void CoordinatorDriver::PlanAllLocked(const core::CheckpointEffects& effects, Pl
       plan.actions.push_back(
           [this, run_id = core_.options().run_id, newest = remove->newest] { manifests_->RemoveOld(run_id, newest); });
     } else if (const auto* ask = std::get_if<core::AskForCheckpoint>(&effect)) {
-      v1::ShardCommand command;
-      command.mutable_take_checkpoint()->set_version(ask->version.value());
-      for (uint32_t s = 0; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
+      for (uint32_t s = 0; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), ToCommand(*ask), plan);
     } else {
       WriteManifestLocked(std::get<core::WriteCheckpointManifest>(effect), plan);
     }
@@ -547,16 +473,8 @@ void CoordinatorDriver::CheckpointAnswerLocked(ShardIndex shard, const v1::Check
         core::PartMissed{.shard = shard, .version = Version(answer.missed()), .next = next, .error = answer.error()},
         plan);
   }
-  const v1::CheckpointPart& part = answer.written();
   StepCheckpointsLocked(core::RoundSeen{next}, plan);
-  StepCheckpointsLocked(core::PartWritten{.shard = shard,
-                                          .part = {.version = Version(part.version()),
-                                                   .completed_in = Generation(part.completed_in()),
-                                                   .participants = RanksFromProto(part.participants()),
-                                                   .file = part.file(),
-                                                   .bytes = part.bytes(),
-                                                   .head_xxh3_128 = part.head_xxh3_128()}},
-                        plan);
+  StepCheckpointsLocked(core::PartWritten{.shard = shard, .part = ToPart(answer.written())}, plan);
 }
 
 void CoordinatorDriver::WriteManifestLocked(const core::WriteCheckpointManifest& effect, Plan& plan) {
@@ -666,9 +584,6 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   } else {
     spdlog::error("the run has failed: {}", effect.failure);
   }
-  v1::ShardCommand command;
-  command.mutable_finish()->set_failure(effect.failure);
-  command.mutable_finish()->set_code(static_cast<uint32_t>(effect.code));
   if (effect.shards_stay) {
     spdlog::warn("the servers stay for {}, to be looked at: status, fingerprint, export",
                  absl::FormatDuration(core_.options().linger));
@@ -676,7 +591,7 @@ void CoordinatorDriver::PlanLocked(const core::EndRun& effect, Plan& plan) {
   const bool stay = effect.failure.empty() && settings_.stay_when_done;
   for (const std::shared_ptr<ServeStream>& stream : shards_) {
     if (stream == nullptr || effect.shards_stay) continue;
-    plan.actions.push_back([stream, command, stay] {
+    plan.actions.push_back([stream, command = ToCommand(effect), stay] {
       stream->Send(command);
       if (!stay) stream->Close(grpc::Status::OK, /*flush=*/true);
     });

@@ -143,8 +143,6 @@ class CoordinatorDriver {
   void PlanLocked(const core::DecideRound& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::GiveVersion& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::SendFindRestorable& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RestorableLocked(const ServeStream& stream, const v1::Restorable& restorable, Plan& plan)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::EndRun& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanLocked(const core::Note& effect, Plan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JoinLocked(const std::shared_ptr<WorkStream>& stream, const v1::Join& join, Plan& plan)
