@@ -1,5 +1,7 @@
 #include "server/service/journal_thread.h"
 
+#include <pthread.h>
+
 #include <string>
 #include <utility>
 
@@ -50,6 +52,7 @@ void JournalThread::Add(Task task) {
 // ---- The thread ----
 
 void JournalThread::Run() {
+  pthread_setname_np(pthread_self(), "journal");  // for `top -H` and the like
   Task task;
   while (Wait(task) && DoUntilDone(task)) {
     if (const auto* commit = std::get_if<CommitTask>(&task)) {

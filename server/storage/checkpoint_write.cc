@@ -83,7 +83,7 @@ class ShardFileWriter {
     if (!arrays.ok()) return arrays.status();
     for (size_t s = 0; s < arrays->size(); ++s) {
       hashers[s].Update((*arrays)[s]);
-      absl::Status status = file_.Write(plan_.offset(run, s) + written, BytesOf((*arrays)[s]));
+      absl::Status status = file_.WriteUncached(plan_.offset(run, s) + written, BytesOf((*arrays)[s]));
       if (!status.ok()) return status;
     }
     return absl::OkStatus();

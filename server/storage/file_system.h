@@ -42,6 +42,8 @@ class File {
   // Writes all bytes at `offset`; the file grows as needed. Survives the death of the process, not of the machine.
   // After an error any part of the bytes may be there.
   virtual absl::Status Write(uint64_t offset, Bytes bytes) = 0;
+  // Like Write, for many bytes that nobody reads soon: they leave the system's cache to others where that can be.
+  virtual absl::Status WriteUncached(uint64_t offset, Bytes bytes) { return Write(offset, bytes); }
   // Makes what was written survive the death of the machine, too.
   virtual absl::Status Sync() = 0;
   // Takes the space up to `size` now, so that a later write below it does not meet a full disk. Does not shorten.

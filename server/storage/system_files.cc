@@ -10,10 +10,13 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
+#include "absl/base/call_once.h"
 #include "absl/strings/str_cat.h"
+#include "server/storage/direct_writer.h"
 #include "server/storage/file_system.h"
 
 namespace lockstep::storage {
@@ -82,13 +85,14 @@ class SystemFile : public File {
   }
 
   absl::Status Write(uint64_t offset, Bytes bytes) override {
-    while (!bytes.empty()) {
-      const ssize_t count = Uninterrupted([&] { return ::pwrite(descriptor_, bytes.data(), bytes.size(), offset); });
-      if (count < 0) return FileError(errno, "writing", path_);
-      bytes.remove_prefix(count);
-      offset += count;
-    }
-    return absl::OkStatus();
+    return WriteAll(offset, bytes, [this](uint64_t at, Bytes rest) {
+      return ::pwrite(descriptor_, rest.data(), rest.size(), static_cast<off_t>(at));
+    });
+  }
+
+  absl::Status WriteUncached(uint64_t offset, Bytes bytes) override {
+    absl::call_once(direct_once_, [this] { direct_.emplace(descriptor_); });
+    return WriteAll(offset, bytes, [this](uint64_t at, Bytes rest) { return direct_->Write(at, rest); });
   }
 
   absl::Status Sync() override {
@@ -121,6 +125,18 @@ class SystemFile : public File {
   }
 
  private:
+  // `write`: as pwrite.
+  template <class Write>
+  absl::Status WriteAll(uint64_t offset, Bytes bytes, Write write) const {
+    while (!bytes.empty()) {
+      const ssize_t count = Uninterrupted([&] { return write(offset, bytes); });
+      if (count < 0) return FileError(errno, "writing", path_);
+      bytes.remove_prefix(count);
+      offset += count;
+    }
+    return absl::OkStatus();
+  }
+
   // For file systems that cannot reserve: takes the space from the end of the file on.
   absl::Status FillWithZeros(uint64_t size) {
     absl::StatusOr<uint64_t> from = Size();
@@ -137,6 +153,8 @@ class SystemFile : public File {
 
   const std::string path_;
   const int descriptor_;
+  absl::once_flag direct_once_;
+  std::optional<DirectWriter> direct_;  // made when it is needed
 };
 
 absl::StatusOr<std::unique_ptr<File>> OpenFile(const std::string& path, int flags) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "server/storage/direct_writer.h"
 #include "server/storage/system_files.h"
 
 namespace lockstep::storage {
@@ -51,6 +52,33 @@ TEST_F(FileSystemTest, File_Allocated_GrowsAndNeverShrinks) {
   EXPECT_GE(info.st_blocks * 512, 100'000);
   EXPECT_EQ((*file)->Allocate(10), absl::OkStatus());
   EXPECT_EQ(*(*file)->Size(), 100'000u);
+}
+
+// What goes around the cache and what does not, side by side: of pages that are shared, both parts stay. In memory
+// there is no way around, or another one than on a disk.
+TEST_F(FileSystemTest, WriteUncached_AtAnyOffset_ReadsBackAmongItsNeighbours) {
+  constexpr size_t kPage = DirectWriter::kPage;
+  for (const std::string& folder : {folder_, std::string("/dev/shm")}) {
+    const std::string path = folder + "/lockstep-file-system-test";
+    for (const size_t offset : {size_t{0}, size_t{1}, kPage - 1, kPage, 3 * kPage + 4}) {
+      for (const size_t size : {size_t{0}, size_t{5}, DirectWriter::kLeast, DirectWriter::kLeast + kPage - 1,
+                                2 * DirectWriter::kPiece + kPage, 2 * DirectWriter::kPiece + 12'345}) {
+        std::string bytes(size, '\0');
+        for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>('a' + i * 7 % 23);
+        const std::string before(offset, '<');
+        const std::string after(2 * kPage, '>');
+        const auto file = files_.OpenOrCreate(path);
+        ASSERT_EQ(file.status(), absl::OkStatus());
+        ASSERT_EQ((*file)->Allocate(offset + size + after.size()), absl::OkStatus());
+        ASSERT_EQ((*file)->Write(0, AsBytes(before)), absl::OkStatus());
+        ASSERT_EQ((*file)->WriteUncached(offset, AsBytes(bytes)), absl::OkStatus());
+        ASSERT_EQ((*file)->WriteUncached(offset + size, AsBytes(after)), absl::OkStatus());
+        ASSERT_TRUE(ReadBack(path) == before + bytes + after) << path << ": " << size << " bytes at " << offset;
+        ASSERT_EQ((*file)->Truncate(0), absl::OkStatus());
+      }
+    }
+    EXPECT_EQ(files_.Remove(path), absl::OkStatus());
+  }
 }
 
 TEST_F(FileSystemTest, Read_PastTheEnd_IsOutOfRangeAndNamesTheFile) {
