@@ -211,8 +211,7 @@ class Chaos:
         self.roles = []  # whose turn is next; each has one before any has a second
         self.hit = {name: 0 for name in fail_points}
         self.kills = {'worker': 0, 'shard': 0, 'coordinator': 0, 'all': 0, 'fail point': 0}
-        self.times = []
-        self.slowest = (0.0, 'nothing')  # seconds, and what was killed
+        self.recoveries = []  # seconds, what was killed, when
         self.lost = 0
         self.newest = -1
 
@@ -265,8 +264,7 @@ class Chaos:
     def recover(self, before, killed):
         took = self.run.await_version(before)
         if took is not None:
-            self.times.append(took)
-            self.slowest = max(self.slowest, (took, killed))
+            self.recoveries.append((took, killed, time.strftime('%H:%M:%S')))
         self.look()
 
 
@@ -288,8 +286,11 @@ def report(chaos, equal, agree):
     for name in sorted(set(chaos.hit) - set(hit)):
         print(f'             not hit: {name}')
     print(f'versions     {chaos.lost} lost, newest {chaos.newest}')
-    print(f'recovery     p50 {percentile(chaos.times, 0.5):.2f} s, p99 {percentile(chaos.times, 0.99):.2f} s, '
-          f'max {chaos.slowest[0]:.2f} s (killed: {chaos.slowest[1]}), from a kill to the next version')
+    times = [took for took, _, _ in chaos.recoveries]
+    print(f'recovery     p50 {percentile(times, 0.5):.2f} s, p99 {percentile(times, 0.99):.2f} s, from a kill to the next '
+          'version')
+    for took, killed, at in sorted(chaos.recoveries, reverse=True)[:3]:
+        print(f'             {took:.2f} s until {at} (killed: {killed})')
     print(f'all workers end with the model that rank 0 saved: {"yes" if agree else "no"}')
     if equal is None:
         print('fingerprint not compared with an undisturbed run: who contributes depends on time. Each version had one set '
@@ -312,6 +313,7 @@ def main():
     parser.add_argument('--contributors', type=int, metavar='K', choices=range(1, WORKERS + 1),
                         help=f'of {WORKERS} workers that make a round (quorum: 2, deadline: 1)')
     parser.add_argument('--deadline', metavar='TIME', help='of policy deadline (20ms)')
+    parser.add_argument('--keep', action='store_true', help='keep the logs, and say where they are')
     options = parser.parse_args()
     if options.policy == 'all' and options.contributors or options.policy != 'deadline' and options.deadline:
         parser.error('--contributors is for --policy quorum and deadline, --deadline for the latter')
@@ -349,7 +351,10 @@ def main():
             raise Failure(f'repeat with: tests/chaos/kill-anything --kills {options.kills} --seed {options.seed}')
         if options.every_fail_point and not all(chaos.hit.values()):
             raise Failure('some fail points were not hit')
-        shutil.rmtree(scratch)
+        if options.keep:
+            print(f'kept for you: {scratch}')
+        else:
+            shutil.rmtree(scratch)
     except Failure as failure:
         print(f'kill-anything: {failure}\nkept for you: {scratch}', file=sys.stderr)
         return 1
