@@ -1,9 +1,11 @@
 #include "server/service/checkpointer.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,20 +16,17 @@ namespace lockstep::service {
 namespace {
 
 // Over how many rounds the parameters are written, and each array of the optimizer's state again.
-constexpr int64_t kRoundsPerCopy = 4;
+constexpr int64_t kRoundsPerCopy = 6;
 // But so much with each round at least: less is not felt.
 constexpr int64_t kLeastShare = 1 << 20;
 
 }  // namespace
 
-Checkpointer::Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events,
+Checkpointer::Checkpointer(storage::FileSystem* files, ShardFolders folders, Events* events,
                            storage::FailPoint fail_point)
-    : files_(files),
-      data_folder_(std::move(data_folder)),
-      folder_(std::move(folder)),
-      events_(events),
-      fail_point_(std::move(fail_point)),
-      thread_([this] { RunTasks(); }) {}
+    : files_(files), folders_(std::move(folders)), events_(events), fail_point_(std::move(fail_point)), thread_([this] {
+        RunTasks();
+      }) {}
 
 void Checkpointer::Stop() {
   {
@@ -86,7 +85,8 @@ Checkpointer::State Checkpointer::state() const {
 }
 
 void Checkpointer::RunTasks() {
-  constexpr int kNice = 10;  // rounds come first
+  pthread_setname_np(pthread_self(), "checkpoints");  // for `top -H` and the like
+  constexpr int kNice = 10;                           // rounds come first
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   while (true) {
     std::function<void()> task;
@@ -106,7 +106,9 @@ void Checkpointer::WriteNow(const Request& request) {
   const absl::Time start = MonotonicNow();
   {
     MutexLock lock(&mutex_);
-    pace_.Begin(std::max(kLeastShare, static_cast<int64_t>(request.model->store.parameter_bytes()) / kRoundsPerCopy));
+    const auto parameter_bytes = static_cast<int64_t>(request.model->store.parameter_bytes());
+    pace_.Begin(request.compacts ? std::numeric_limits<int64_t>::max()
+                                 : std::max(kLeastShare, parameter_bytes / kRoundsPerCopy));
   }
   const Version version = request.identity.version;
   const absl::StatusOr<ShardBase> base = Write(request);
@@ -114,15 +116,15 @@ void Checkpointer::WriteNow(const Request& request) {
     MutexLock lock(&mutex_);
     writing_ = false;
     state_.trouble = base.status();
-    if (base.ok()) {
+    if (base.ok() && !request.compacts) {
       state_.newest = version;
       state_.took = MonotonicNow() - start;
     }
   }
-  if (base.ok()) return events_->OnCheckpointWritten(*base);
+  if (base.ok()) return events_->OnBaseWritten(*base);
   if (absl::IsCancelled(base.status())) return;
   spdlog::error("the checkpoint of version {} is given up; {}", version.value(), std::string(base.status().message()));
-  events_->OnCheckpointFailed(version, base.status());
+  if (!request.compacts) events_->OnCheckpointFailed(version, base.status());
 }
 
 void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIndex own, uint32_t keep) {
@@ -130,12 +132,12 @@ void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIn
   absl::Status status = decoded.status();
   if (status.ok()) {
     const absl::StatusOr<storage::Manifest> there =
-        storage::ReadOwnManifest(*files_, folder_, version, own, storage::CheckDepth::kHeads);
+        storage::ReadOwnManifest(*files_, folders_.checkpoints(), version, own, storage::CheckDepth::kHeads);
     if (there.ok() && *there == *decoded) return;  // the coordinator looks after this folder
-    status = storage::WriteManifest(*files_, folder_, *decoded);
+    status = storage::WriteManifest(*files_, folders_.checkpoints(), *decoded);
   }
   if (status.ok()) {
-    status = storage::RemoveOldCheckpoints(*files_, folder_, keep,
+    status = storage::RemoveOldCheckpoints(*files_, folders_.checkpoints(), keep,
                                            {.run_id = decoded->identity.run_id, .own = own, .newest = version});
   }
   if (!status.ok())
@@ -145,22 +147,29 @@ void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIn
 absl::StatusOr<ShardBase> Checkpointer::Write(const Request& request) {
   const ShardModel& model = *request.model;
   storage::Pass(fail_point_, "checkpoint.before-write");
-  absl::StatusOr<ShardBase> written = WriteShardPart(*files_, folder_, request.identity, model, request.blocks,
-                                                     [this](int64_t bytes) { return AwaitTurn(bytes); });
-  if (!written.ok()) return written.status();
+  absl::StatusOr<ShardBase> base =
+      WriteShardPart(*files_, request.compacts ? folders_.compacted() : folders_.checkpoints(), request.identity, model,
+                     request.blocks, [this](int64_t bytes) { return AwaitTurn(bytes); });
+  if (!base.ok()) return base.status();
+  base->compacted = request.compacts;
   storage::Pass(fail_point_, "checkpoint.after-write");
-  const ShardBase& base = *written;
-  const absl::StatusOr<std::optional<ShardBase>> before = LoadShardBase(*files_, data_folder_, model);
-  if (absl::Status status = SaveShardBase(*files_, data_folder_, base); !status.ok()) return status;
+  const absl::StatusOr<std::optional<ShardBase>> before = LoadShardBase(*files_, folders_.data, model);
+  if (absl::Status status = SaveShardBase(*files_, folders_.data, *base); !status.ok()) return status;
   storage::Pass(fail_point_, "checkpoint.after-base");
-  if (before.ok() && *before) RemoveBefore(**before);
+  if (before.ok()) RemoveOld(*before, *base);
   return base;
 }
 
-// The checkpoint before the one that was the base until now: two are kept. (Those with a manifest are the
-// coordinator's.)
-void Checkpointer::RemoveBefore(const ShardBase& base) {
-  const absl::Status status = storage::RemoveUnfinishedFiles(*files_, folder_, base.identity.version, base.file.name);
+// Of parts of checkpoints that have no manifest (yet), the one that was the base until now stays; those with a manifest
+// are the coordinator's. It says that a version is finished after all have their parts, and may still be at it when
+// this shard compacts its journal: that leaves its parts alone.
+void Checkpointer::RemoveOld(const std::optional<ShardBase>& before, const ShardBase& base) {
+  const Version version = base.identity.version;
+  absl::Status status = storage::RemoveUnfinishedFiles(*files_, folders_.compacted(), version, base.file.name);
+  if (before && !base.compacted) {
+    status.Update(storage::RemoveUnfinishedFiles(*files_, folders_.checkpoints(),
+                                                 std::min(before->identity.version, version), base.file.name));
+  }
   if (!status.ok()) spdlog::warn("cannot remove old checkpoints: {}", std::string(status.message()));
 }
 

@@ -1,7 +1,7 @@
 // Checkpointer: a shard's work on checkpoint files, on a thread of its own, while rounds go on.
 //
 //   Start(version, snapshots) ──> the file, then ShardBase: from then on the shard comes back from here
-//                             ──> OnCheckpointWritten: the journal needs nothing up to this version any more
+//                             ──> OnBaseWritten: the journal needs nothing up to this version any more
 //   Keep(manifest)            ──> it lies beside the file, if the coordinator does not write to the same folder
 //
 // Snapshots hold on to the blocks' own memory: nothing is copied up front, and rounds write elsewhere meanwhile. One
@@ -9,7 +9,8 @@
 // checkpoint is given up, `state()` says why, and the journal simply goes on.
 //
 // While rounds go on, a round's share is written with each (writing_pace.h), so that none takes much longer; at once
-// when something else is to be done on this thread, such as going back to a checkpoint.
+// when a journal is compacted, which is for a shard that may not live long, or when something else is to be done on
+// this thread, such as going back to a checkpoint.
 //
 // Thread-safety: all of it. The event comes on its own thread, without any lock.
 #ifndef LOCKSTEP_SERVER_SERVICE_CHECKPOINTER_H_
@@ -42,7 +43,7 @@ class Checkpointer {
   class Events {
    public:
     virtual ~Events() = default;
-    virtual void OnCheckpointWritten(const ShardBase& base) = 0;
+    virtual void OnBaseWritten(const ShardBase& base) = 0;
     virtual void OnCheckpointFailed(Version version, const absl::Status& why) = 0;
   };
 
@@ -50,6 +51,7 @@ class Checkpointer {
     storage::CheckpointIdentity identity;
     const ShardModel* model = nullptr;           // its layout; must outlive the writing
     std::vector<storage::BlockSnapshot> blocks;  // by slot
+    bool compacts = false;                       // ShardBase::compacted, of which nobody else hears
   };
 
   // For status.
@@ -59,8 +61,8 @@ class Checkpointer {
     absl::Duration took = absl::ZeroDuration();  // of the newest
   };
 
-  // `files` and `events` must outlive this. `data_folder`: this shard's own, for ShardBase; `folder`: of checkpoints.
-  Checkpointer(storage::FileSystem* files, std::string data_folder, std::string folder, Events* events,
+  // `files` and `events` must outlive this.
+  Checkpointer(storage::FileSystem* files, ShardFolders folders, Events* events,
                storage::FailPoint fail_point = nullptr);
   ~Checkpointer() { Stop(); }
 
@@ -88,11 +90,10 @@ class Checkpointer {
   absl::StatusOr<ShardBase> Write(const Request& request);
   // Waits until the next `bytes` may be written; false if this is being stopped.
   bool AwaitTurn(int64_t bytes);
-  void RemoveBefore(const ShardBase& base);
+  void RemoveOld(const std::optional<ShardBase>& before, const ShardBase& base);
 
   storage::FileSystem* const files_;
-  const std::string data_folder_;
-  const std::string folder_;
+  const ShardFolders folders_;
   Events* const events_;
   const storage::FailPoint fail_point_;
 

@@ -20,14 +20,12 @@ class Replay : public storage::JournalVisitor {
   absl::Status OnRound(const storage::RoundRecord& round, const storage::BlockReader& read) override;
   absl::Status OnInstall(const storage::InstallRecord& install) override;
 
-  uint64_t rounds() const { return rounds_; }
   // DATA_LOSS: the journal ends before it has brought a whole version.
   absl::Status CheckEnd() const {
     if (!lacks_) return absl::OkStatus();
     return absl::DataLossError("the journal begins after what is loaded, and holds no round that brings everything");
   }
   RecoveredShard Take() { return std::move(shard_state_); }
-  const core::ShardMemory& memory() const { return shard_state_.memory; }
 
  private:
   absl::Status ReplayBlock(Slot slot, const storage::RoundRecord& round, const storage::BlockReader& read);
@@ -43,7 +41,6 @@ class Replay : public storage::JournalVisitor {
   const ShardIndex shard_;
   const uint64_t machine_bytes_;
   RecoveredShard shard_state_;
-  uint64_t rounds_ = 0;
   bool lacks_ = false;  // rounds were skipped, and none that brings everything has come since
 };
 
@@ -72,19 +69,19 @@ absl::Status Replay::LoadBase() {
   if (!base.ok()) return base.status();
   if (!*base || (*base)->identity.run_id != shard_state_.run_id) return absl::OkStatus();  // of an older run
   const storage::CheckpointIdentity& identity = (*base)->identity;
-  if (absl::Status status = RestoreFromBase(files_, folders_.checkpoints(), **base, *shard_state_.model);
-      !status.ok()) {
+  if (absl::Status status = RestoreFromBase(files_, folders_.of(**base), **base, *shard_state_.model); !status.ok()) {
     return status;
   }
   shard_state_.base = **base;
   shard_state_.memory = core::ShardMemory(
       identity.version, {.completed_in = identity.completed_in, .participants = identity.participants});
-  spdlog::info("shard {}: loaded its checkpoint of version {}", shard_.value(), identity.version.value());
+  spdlog::info("shard {}: loaded its {} version {}", shard_.value(),
+               (*base)->compacted ? "compacted journal up to" : "checkpoint of", identity.version.value());
   return absl::OkStatus();
 }
 
 void Replay::SkipForgotten(Round first) {
-  if (rounds_ > 0 || store().has_state() || first <= shard_state_.memory.next()) return;
+  if (shard_state_.replayed > 0 || store().has_state() || first <= shard_state_.memory.next()) return;
   shard_state_.memory = core::ShardMemory();
   lacks_ = true;
 }
@@ -123,7 +120,7 @@ absl::Status Replay::OnRound(const storage::RoundRecord& round, const storage::B
                                    " does not follow what is before it"));
   }
   if (known) return absl::OkStatus();
-  ++rounds_;
+  ++shard_state_.replayed;
   if (lacks_) return absl::OkStatus();
   store().Commit();  // the version before
   for (uint32_t s = 0; s < store().blocks(); ++s) {
@@ -165,10 +162,10 @@ absl::StatusOr<std::optional<RecoveredShard>> RecoverShard(storage::FileSystem& 
   if (!journal.ok()) return journal.status();
   if (*journal == nullptr) return std::nullopt;
   if (absl::Status status = replay.CheckEnd(); !status.ok()) return status;
-  spdlog::info("shard {}: came back to round {}, generation {}, by replaying {} rounds in {}", shard.value(),
-               replay.memory().next().value(), replay.memory().installed().value(), replay.rounds(),
-               absl::FormatDuration(absl::Trunc(MonotonicNow() - start, absl::Milliseconds(1))));
   RecoveredShard recovered = replay.Take();
+  spdlog::info("shard {}: came back to round {}, generation {}, by replaying {} rounds in {}", shard.value(),
+               recovered.memory.next().value(), recovered.memory.installed().value(), recovered.replayed,
+               absl::FormatDuration(absl::Trunc(MonotonicNow() - start, absl::Milliseconds(1))));
   recovered.journal = *std::move(journal);
   return recovered;
 }

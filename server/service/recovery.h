@@ -27,16 +27,8 @@ struct RecoveredShard {
   std::unique_ptr<ShardModel> model;
   core::ShardMemory memory;
   std::optional<ShardBase> base;              // the checkpoint that it began with
+  uint64_t replayed = 0;                      // rounds of the journal that were replayed on top
   std::unique_ptr<storage::Journal> journal;  // goes on after the last record
-};
-
-// Where a shard keeps what must outlive it.
-struct ShardFolders {
-  std::string data;               // this shard's own
-  std::string checkpoint_folder;  // may be shared by all shards; empty: within `data`
-
-  std::string journal() const { return data + "/journal"; }
-  std::string checkpoints() const { return checkpoint_folder.empty() ? data + "/checkpoints" : checkpoint_folder; }
 };
 
 // Absent: there is no journal. DATA_LOSS, with file and offset: it is damaged. INVALID_ARGUMENT: it is of

@@ -31,6 +31,7 @@ absl::Status SaveShardBase(storage::FileSystem& files, const std::string& data_f
   v1::ShardBase saved;
   saved.set_run_id(base.identity.run_id);
   *saved.mutable_part() = ToProto(base);
+  saved.set_compacted(base.compacted);
   return storage::WriteSealedFile(files, PathIn(data_folder), kKind, saved.SerializeAsString());
 }
 
@@ -51,8 +52,8 @@ absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& file
                    .participants = RanksFromProto(part.participants()),
                    .shards = model.layout.shards(),
                    .optimizer = model.optimizer},
-      .file = {
-          .shard = model.shard, .name = part.file(), .bytes = part.bytes(), .head_xxh3_128 = part.head_xxh3_128()}};
+      .file = {.shard = model.shard, .name = part.file(), .bytes = part.bytes(), .head_xxh3_128 = part.head_xxh3_128()},
+      .compacted = saved.compacted()};
 }
 
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,

@@ -1,5 +1,6 @@
-// ShardBase: the checkpoint from which a shard's journal goes on. A sealed file `base` in the shard's own folder,
-// replaced when the shard has written its part of a newer checkpoint.
+// ShardBase: the version from which a shard's journal goes on. A sealed file `base` in the shard's own folder names it,
+// and is replaced when the shard has written a newer one: its part of a checkpoint; or, of its own accord, what a long
+// journal amounts to. That has the same form, but is no part of anything: no other shard has the like.
 //
 // Thread-safety: functions have no state; everything blocks on the disk.
 #ifndef LOCKSTEP_SERVER_SERVICE_SHARD_BASE_H_
@@ -22,6 +23,19 @@ namespace lockstep::service {
 struct ShardBase {
   storage::CheckpointIdentity identity;
   storage::CheckpointFile file;
+  bool compacted = false;  // of no checkpoint: made of the journal alone
+};
+
+// Where a shard keeps what must outlive it.
+struct ShardFolders {
+  std::string data;               // this shard's own
+  std::string checkpoint_folder;  // may be shared by all shards; empty: within `data`
+
+  std::string journal() const { return data + "/journal"; }
+  std::string checkpoints() const { return checkpoint_folder.empty() ? data + "/checkpoints" : checkpoint_folder; }
+  std::string compacted() const { return data + "/compacted"; }
+  // The one that the base's file is in.
+  std::string of(const ShardBase& base) const { return base.compacted ? compacted() : checkpoints(); }
 };
 
 v1::CheckpointPart ToProto(const ShardBase& base);

@@ -44,11 +44,10 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
                    ? nullptr
                    : std::make_unique<JournalThread>(options_.files, options_.folders.journal(), options_.journal,
                                                      static_cast<JournalThread::Events*>(this))),
-      checkpointer_(
-          options_.files == nullptr
-              ? nullptr
-              : std::make_unique<Checkpointer>(options_.files, options_.folders.data, options_.folders.checkpoints(),
-                                               static_cast<Checkpointer::Events*>(this), options_.journal.fail_point)),
+      checkpointer_(options_.files == nullptr ? nullptr
+                                              : std::make_unique<Checkpointer>(options_.files, options_.folders,
+                                                                               static_cast<Checkpointer::Events*>(this),
+                                                                               options_.journal.fail_point)),
       planner_(options_.shard, journal_.get()),
       performer_(options_.shard, options_.checksums, std::move(answer), this) {
   MutexLock lock(&mutex_);
@@ -56,6 +55,7 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
   if (!recovered) return;
   run_id_ = recovered->run_id;
   base_ = recovered->base;
+  replayed_ = recovered->replayed;
   model_ = std::move(recovered->model);
   planner_.Adopt(model_.get());
   LogModel(options_.shard, *model_);
@@ -136,7 +136,7 @@ void ShardDriver::TakeCheckpoint(const v1::TakeCheckpoint& command) {
     const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
     if (writing_ == version) {
       // The answer comes when it is written.
-    } else if (base_ && base_->identity.version == version) {
+    } else if (base_ && !base_->compacted && base_->identity.version == version) {
       AnswerCoordinator answer;
       *answer.message.mutable_checkpoint()->mutable_written() = ToProto(*base_);
       work.push_back(std::move(answer));
@@ -164,31 +164,46 @@ void ShardDriver::MaybeCheckpointLocked(Version version, WorkList& work) {
   if (!named_ || version < *named_) return;
   const Version named = *std::exchange(named_, std::nullopt);
   if (version > named || !checkpointer_->idle()) return MissCheckpointLocked(named, "", work);
+  writing_ = version;
+  checkpointer_->Start(RequestLocked(/*compacts=*/false));
+}
+
+void ShardDriver::MaybeCompactLocked() {
+  constexpr uint64_t kLong = 8;
+  if (core_.tentative()) return;  // the install was not for us: nothing is decided yet
+  if (std::exchange(replayed_, 0) < kLong || checkpointer_ == nullptr || !checkpointer_->idle()) return;
+  if (core_.next_round() == Round(0)) return;  // all of it was undone
+  if (base_ && base_->identity.version >= core_.next_round().previous()) return;
+  checkpointer_->Start(RequestLocked(/*compacts=*/true));
+}
+
+Checkpointer::Request ShardDriver::RequestLocked(bool compacts) {
   Checkpointer::Request request{.identity = {.run_id = run_id_,
-                                             .version = version,
+                                             .version = core_.next_round().previous(),
                                              .completed_in = core_.completed_in(),
                                              .participants = core_.participants(),
                                              .shards = model_->layout.shards(),
                                              .optimizer = model_->optimizer},
                                 .model = model_.get(),
-                                .blocks = {}};
+                                .blocks = {},
+                                .compacts = compacts};
   for (uint32_t s = 0; s < model_->store.blocks(); ++s) request.blocks.push_back(model_->store.Snapshot(Slot(s)));
-  writing_ = version;
-  checkpointer_->Start(std::move(request));
+  return request;
 }
 
-void ShardDriver::OnCheckpointWritten(const ShardBase& base) {
+void ShardDriver::OnBaseWritten(const ShardBase& base) {
   WorkList work;
-  AnswerCoordinator answer;
   {
     MutexLock lock(&mutex_);
-    writing_.reset();
     base_ = base;
     if (journal_ != nullptr) journal_->Forget(base.identity.version);
+    if (base.compacted) return;
+    writing_.reset();
+    AnswerCoordinator answer;
     answer.message.mutable_checkpoint()->set_next_round(core_.next_round().value());
+    *answer.message.mutable_checkpoint()->mutable_written() = ToProto(base);
+    work.push_back(std::move(answer));
   }
-  *answer.message.mutable_checkpoint()->mutable_written() = ToProto(base);
-  work.push_back(std::move(answer));
   performer_.Perform(std::move(work));
 }
 
@@ -261,6 +276,7 @@ void ShardDriver::InstallLocked(const v1::Install& install, WorkList& work) {
                                      .excluded = RanksFromProto(install.excluded()),
                                      .decided = FromProto(install.run().policy())->decides()},  // was checked
              {}, work);
+  MaybeCompactLocked();
 }
 
 void ShardDriver::Install(const v1::Install& install) {

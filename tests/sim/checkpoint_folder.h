@@ -30,7 +30,8 @@ struct CheckpointFile {
 // From which file a shard's journal goes on; on the shard's own disk.
 struct ShardBase {
   core::CheckpointPart part;
-  bool restored = false;  // and the journal has not begun anew from it yet
+  std::shared_ptr<const CheckpointFile> compacted = nullptr;  // the file, if it is of no checkpoint
+  bool restored = false;                                      // and the journal has not begun anew from it yet
 };
 
 // The file of these blocks.

@@ -132,6 +132,7 @@ constexpr const char* kNames[] = {
     "crash after that, before the journal goes on from it",
     "crash while a manifest was written",
     "shard came back from its checkpoint and journal",
+    "long journal compacted by a shard that came back",
     "run went back to a checkpoint",
     "  and a version was given up that was held",
     "  not for the first time",

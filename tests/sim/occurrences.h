@@ -134,6 +134,7 @@ enum class Occurrence {
   kCrashBeforeBase,
   kCrashWritingManifest,
   kBackFromBase,
+  kJournalCompacted,
   kRollback,
   kRollbackLosesHeld,
   kRollbackAgain,

@@ -74,7 +74,8 @@ core::ShardCore ShardProcess::Recover() {
 bool ShardProcess::LoadBase(core::ShardMemory& memory) {
   const std::optional<ShardBase>& base = directory_.bases[index_.value()];
   if (!base) return true;
-  const CheckpointFile* file = directory_.checkpoints->Find(index_, base->part.version);
+  const CheckpointFile* file =
+      base->compacted ? base->compacted.get() : directory_.checkpoints->Find(index_, base->part.version);
   world().Expect(file != nullptr && file->part.head_xxh3_128 == base->part.head_xxh3_128,
                  absl::StrCat("shard ", index_.value(),
                               " comes back, and the checkpoint that its journal goes on "
@@ -97,6 +98,7 @@ bool ShardProcess::Replay(const JournalRecord& record, core::ShardMemory& memory
   const bool known = round != nullptr && memory.Has(round->version);
   if (!(round != nullptr ? memory.Add(*round) : memory.Add(std::get<core::JournalInstall>(record.what)))) return false;
   if (known) return true;
+  if (round != nullptr) ++replayed_;
   const bool undone = memory.next() < before;
   if (tentative && !undone) store_.Commit(before.previous());
   if (round != nullptr) {
@@ -255,6 +257,7 @@ void ShardProcess::OnInstall(core::InstallGeneration event, std::optional<Versio
   }
   if (restore) return StartRestoring(event, *restore);
   Step(event);
+  MaybeCompact();
 }
 
 void ShardProcess::OnClose(const core::CloseRound& event) {
@@ -539,7 +542,7 @@ void ShardProcess::OnTakeCheckpoint(Version version) {
   const std::optional<ShardBase>& base = directory_.bases[index_.value()];
   const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
   if (writing_ == version) return;  // the answer comes when it is written
-  if (base && base->part.version == version && has_base_) return TellPart(base->part);
+  if (base && !base->compacted && base->part.version == version && has_base_) return TellPart(base->part);
   if (version.value() < committed) return MissPart(version);
   named_ = version;
 }
@@ -552,7 +555,7 @@ void ShardProcess::MissPart(Version version) {
 void ShardProcess::MaybeCheckpoint(Version committed) {
   if (!named_ || committed < *named_) return;
   const Version named = *std::exchange(named_, std::nullopt);
-  if (committed > named || writing_) return MissPart(named);
+  if (committed > named || writing_ || compacting_) return MissPart(named);
   world().Trace("shard $0 begins to write a checkpoint of version $1", index_, committed);
   CheckpointFile file = MakeFile(committed, core_.completed_in(), core_.participants(), store_.Snapshot(committed));
   writing_ = committed;
@@ -563,6 +566,30 @@ void ShardProcess::MaybeCheckpoint(Version committed) {
                     .crashed = Occurrence::kCrashWritingPart},
                    {.write = [this, part] { SetBase(ShardBase{part}); },
                     .then = [this, part] { PartIsWritten(part); },
+                    .crashed = Occurrence::kCrashBeforeBase}});
+}
+
+void ShardProcess::MaybeCompact() {
+  constexpr uint64_t kLong = 2;  // not as many as a real shard waits for: runs are short here
+  if (core_.tentative() || world().plan().checkpoints.rounds == 0) return;
+  if (std::exchange(replayed_, 0) < kLong || !journals() || writing_) return;
+  if (core_.next_round() == Round(0)) return;  // all was undone
+  const Version newest = core_.next_round().previous();
+  const std::optional<ShardBase>& base = directory_.bases[index_.value()];
+  if (base && base->part.version >= newest) return;
+  world().Trace("shard $0 begins to compact its journal up to version $1", index_, newest);
+  const auto file = std::make_shared<const CheckpointFile>(
+      MakeFile(newest, core_.completed_in(), core_.participants(), store_.Snapshot(newest)));
+  compacting_ = true;
+  background_.Add({{.crashed = Occurrence::kCrashWritingPart},
+                   {.write = [this, file] { SetBase(ShardBase{.part = file->part, .compacted = file}); },
+                    .then =
+                        [this, newest] {
+                          world().Count(Occurrence::kJournalCompacted);
+                          has_base_ = true;
+                          compacting_ = false;
+                          journal_.Forget(newest, world().random());
+                        },
                     .crashed = Occurrence::kCrashBeforeBase}});
 }
 

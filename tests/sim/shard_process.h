@@ -112,6 +112,7 @@ class ShardProcess : public Process {
   void TellCoordinator(const Event& event);
   void ReportLater();
   void MaybeCheckpoint(Version committed);
+  void MaybeCompact();
   void SetBase(const ShardBase& base);
   void PartIsWritten(const core::CheckpointPart& part);
   void TellPart(const core::CheckpointPart& part);
@@ -128,6 +129,7 @@ class ShardProcess : public Process {
   bool recovered_ = false;       // something was in the journal
   bool damaged_ = false;         // and it did not fit what it begins with
   std::optional<Version> base_loaded_;
+  uint64_t replayed_ = 0;  // rounds; 0 once that has been dealt with
   bool replayed_nothing_ = false;
   bool replayed_undo_ = false;
   bool back_tentative_ = false;  // as it came back, and neither committed nor undone yet
@@ -152,6 +154,7 @@ class ShardProcess : public Process {
   Background background_;
   std::optional<Version> named_;    // to be written when it is committed
   std::optional<Version> writing_;  // under way
+  bool compacting_ = false;         // another file is under way, of which nobody hears
   std::optional<Generation> restoring_;
   std::optional<core::SealShard> deferred_seal_;
   bool has_base_ = false;                       // this life has loaded or written the shard's base

@@ -10,14 +10,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/server/service/one_shard.h"
 
 namespace lockstep::service {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr uint64_t kSelf = 7;
-constexpr uint64_t kWorker = 11;
 
 // A reader that takes its frames when it likes.
 class FakeReader : public PullStream {
@@ -50,31 +48,9 @@ class ShardDriverTest : public ::testing::Test {
         stream_(std::make_shared<ExchangeStream>(&driver_)) {}
 
   void Install(uint64_t generation, uint64_t credit_bytes = 0, uint32_t workers = 1) {
-    v1::Seal seal;
-    seal.set_generation(generation);
-    seal.set_incarnation(kSelf);
-    driver_.Seal(seal);
-    v1::Install install;
-    install.set_generation(generation);
-    install.set_incarnation(kSelf);
-    install.set_resume_round(0);
-    for (uint32_t rank = 0; rank < workers; ++rank) {
-      v1::Member* member = install.add_members();
-      member->set_rank(rank);
-      member->set_incarnation(kWorker + rank);
-    }
-    v1::TensorSpec* tensor = install.mutable_run()->mutable_model()->add_tensors();
-    tensor->set_name("weight");
-    tensor->add_shape(4);
-    tensor->set_dtype(v1::DTYPE_F32);
-    install.mutable_run()->mutable_optimizer()->set_optimizer("sgd");
-    install.mutable_run()->mutable_optimizer()->set_lr(0.5);
-    install.mutable_run()->mutable_optimizer()->set_schedule("constant");
-    install.mutable_run()->set_shards(1);
-    install.mutable_run()->set_workers(workers);
-    install.mutable_run()->set_connections(1);
+    driver_.Seal(MakeSeal(generation));
+    v1::Install install = MakeInstall(generation, /*resume=*/0, workers);
     install.mutable_run()->set_credit_bytes(credit_bytes);
-    install.mutable_run()->set_block_elements(2);
     driver_.Install(install);
   }
   void Say(v1::FrameHeader header, const std::string& payload = "") {
@@ -82,26 +58,9 @@ class ShardDriverTest : public ::testing::Test {
     grpc::ByteBuffer message = payload.empty() ? wire::Encode(header) : wire::Encode(header, slice);
     driver_.OnFrame(stream_, message);
   }
-  void Attach() {
-    v1::FrameHeader header;
-    header.set_kind(v1::FrameHeader::ATTACH);
-    header.set_run_id("run");
-    header.set_generation(1);
-    header.set_incarnation(kWorker);
-    header.set_connections(1);
-    Say(header);
-  }
+  void Attach() { Say(AttachFrame(/*generation=*/1, /*next=*/0)); }
   void Contribute(uint64_t round) {
-    for (uint32_t block = 0; block < 2; ++block) {
-      v1::FrameHeader header;
-      header.set_kind(v1::FrameHeader::CONTRIBUTION);
-      header.set_generation(1);
-      header.set_round(round);
-      header.set_block(block);
-      header.set_weight(1);
-      header.set_dtype(v1::DTYPE_F32);
-      Say(header, std::string(8, '\x3f'));
-    }
+    for (uint32_t block = 0; block < kBlocks; ++block) Say(ContributionFrame(1, round, block), BlockPayload());
   }
   // A shard that has just completed version 0.
   void Start() {
@@ -125,7 +84,7 @@ class ShardDriverTest : public ::testing::Test {
   std::shared_ptr<ExchangeStream> stream_;
 };
 
-constexpr size_t kFramesOfAVersion = 3;  // two blocks and COMPLETE
+constexpr size_t kFramesOfAVersion = kBlocks + 1;  // and COMPLETE
 
 TEST_F(ShardDriverTest, Reader_OfTheNewestVersion_IsServed) {
   ASSERT_NO_FATAL_FAILURE(Start());
@@ -173,11 +132,7 @@ TEST_F(ShardDriverTest, Reader_ThatIsForgotten_MakesRoom) {
 
 TEST_F(ShardDriverTest, Attach_AgainAsAnotherConnection_LeavesNoSecondPlace) {
   ASSERT_NO_FATAL_FAILURE(Start());
-  v1::FrameHeader header;
-  header.set_kind(v1::FrameHeader::ATTACH);
-  header.set_run_id("run");
-  header.set_generation(1);
-  header.set_incarnation(kWorker);
+  v1::FrameHeader header = AttachFrame(/*generation=*/1, /*next=*/0);
   header.set_connection(1);
   header.set_connections(2);
   Say(header);
@@ -202,26 +157,26 @@ TEST_F(ShardDriverTest, Readers_OfManyVersions_HoldOnToNoMoreThanTheBoundCountsO
   EXPECT_EQ(Pull(Readers::kMostVersions + 1)->frames(), kFramesOfAVersion);
 }
 
-// A block of this model has 8 bytes. The second worker says nothing, so that nothing is reduced.
+// The second worker says nothing, so that nothing is reduced.
 TEST_F(ShardDriverTest, Contribution_BeyondTheCredit_IsRefusedAndNotKept) {
   driver_.Welcome("run");
-  Install(1, /*credit_bytes=*/8, /*workers=*/2);
+  Install(1, /*credit_bytes=*/kBlockBytes, /*workers=*/2);
   Attach();
   Contribute(0);
   ASSERT_EQ(driver_.Report().next_round(), 1u);
   Contribute(1);
-  EXPECT_EQ(driver_.Report().contribution_bytes(), 8u);
+  EXPECT_EQ(driver_.Report().contribution_bytes(), kBlockBytes);
   EXPECT_EQ(driver_.Report().missing_blocks(0), 1u);
 }
 
 TEST_F(ShardDriverTest, Contribution_WithinTheCredit_IsKept) {
   driver_.Welcome("run");
-  Install(1, /*credit_bytes=*/16, /*workers=*/2);
+  Install(1, /*credit_bytes=*/2 * kBlockBytes, /*workers=*/2);
   Attach();
   Contribute(0);
   Contribute(1);
   Contribute(1);  // sent again, as after a broken connection: it does not count twice
-  EXPECT_EQ(driver_.Report().contribution_bytes(), 16u);
+  EXPECT_EQ(driver_.Report().contribution_bytes(), 2 * kBlockBytes);
   EXPECT_EQ(driver_.Report().missing_blocks(0), 0u);
 }
 
