@@ -3,6 +3,9 @@
 // absl::Mutex measures timeouts by the wall clock: when that is set back by an hour, a wait of a second takes an hour
 // and a second, and heartbeats stop. Here a timeout is an alarm of the monotonic clock (mutex.cc).
 //
+// A condition may be looked at on any thread that lets go of the lock, the alarms' own among them, always under the
+// lock: it must not block, and must not depend on who looks.
+//
 // Debian's Abseil is not instrumented, so that TSan does not see what its mutexes order and would call everything that
 // they guard a race: the marks are for it.
 //

@@ -502,15 +502,9 @@ void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, con
   Outbox::Actions now;
   {
     MutexLock lock(&mutex_);
-    core::CheckpointEffects effects;
-    checkpoints_.Step(
-        core::ManifestWritten{.version = version,
-                              .error = std::string(status.message()),
-                              .changing = core_.state() != core::RunState::kTraining || begun_ != core_.generation()},
-        MonotonicNow(), effects);
-    const bool removes = std::any_of(effects.begin(), effects.end(), [](const core::CheckpointEffect& effect) {
-      return std::holds_alternative<core::RemoveOldCheckpoints>(effect);
-    });
+    const bool changing = core_.state() != core::RunState::kTraining || begun_ != core_.generation();
+    StepCheckpointsLocked(
+        core::ManifestWritten{.version = version, .error = std::string(status.message()), .changing = changing}, plan);
     if (status.ok() && checkpoints_.newest() != version) {
       spdlog::warn("checkpoint: version {} was written, but the run has gone back meanwhile: it does not count",
                    version.value());
@@ -520,14 +514,14 @@ void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, con
       v1::ShardCommand command;
       v1::CheckpointFinished* finished = command.mutable_checkpoint_finished();
       finished->set_version(version.value());
-      finished->set_manifest(*storage::EncodeManifest(manifest));                               // as was written
-      finished->set_keep(removes ? manifests_->keep() : std::numeric_limits<uint32_t>::max());  // all, for now
+      finished->set_manifest(*storage::EncodeManifest(manifest));  // as was written
+      constexpr uint32_t kAll = std::numeric_limits<uint32_t>::max();
+      finished->set_keep(changing ? kAll : manifests_->keep());  // somebody may be restoring an older one
       for (uint32_t s = 1; s < shards_.size(); ++s) SendToShardLocked(ShardIndex(s), command, plan);
     } else {
       spdlog::error("checkpoint: version {} has no manifest, and so does not exist: {}", version.value(),
                     std::string(status.message()));
     }
-    PlanAllLocked(effects, plan);
     now = ReleaseLocked(std::move(plan));
   }
   Outbox::Perform(now);

@@ -8,8 +8,8 @@
 //   pages:  ----|----------|----------|----------|--------
 //            cached      direct, piece by piece    cached
 //
-// Pages that the bytes fill in part go through the cache: another write may have the rest of them. Where the file system
-// cannot do it (most that are in memory), everything does.
+// Pages that the bytes fill in part go through the cache: another write may have the rest of them. Where the file
+// system cannot do it (most that are in memory), everything does.
 //
 // Thread-safety: all of it, but for writes of overlapping bytes. Blocks on the disk.
 #ifndef LOCKSTEP_SERVER_STORAGE_DIRECT_WRITER_H_
@@ -56,7 +56,7 @@ class DirectWriter {
 
   const int descriptor_;
   mutable Mutex mutex_;
-  int direct_ ABSL_GUARDED_BY(mutex_);                               // -1: the file system cannot do it
+  int direct_ ABSL_GUARDED_BY(mutex_);                              // -1: the file system cannot do it
   std::unique_ptr<std::byte, Free> piece_ ABSL_GUARDED_BY(mutex_);  // at a page's boundary; null until it is needed
 };
 

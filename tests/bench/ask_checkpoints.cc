@@ -1,5 +1,5 @@
-// Asks a run for one checkpoint after the other, while it is told to. One process for all of them: a program that starts
-// for each would take the processor from the rounds that are timed.
+// Asks a run for one checkpoint after the other, while it is told to. One process for all of them: a program that
+// starts for each would take the processor from the rounds that are timed.
 //
 //   ask_checkpoints --coordinator HOST:PORT
 //

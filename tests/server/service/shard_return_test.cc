@@ -73,7 +73,8 @@ class ShardReturnTest : public ::testing::Test {
   }
   void Train(uint64_t generation, uint64_t first, uint64_t end) {
     for (uint64_t round = first; round < end; ++round) {
-      for (uint32_t block = 0; block < kBlocks; ++block) Say(ContributionFrame(generation, round, block), BlockPayload());
+      for (uint32_t block = 0; block < kBlocks; ++block)
+        Say(ContributionFrame(generation, round, block), BlockPayload());
       while (driver_->Report().next_round() <= round) absl::SleepFor(absl::Milliseconds(1));
     }
   }
@@ -112,8 +113,8 @@ class ShardReturnTest : public ::testing::Test {
   }
 };
 
-// Its last round is tentative when it dies: nobody has heard whether it counts. No round is made in the second life, and
-// nobody asks for a checkpoint.
+// Its last round is tentative when it dies: nobody has heard whether it counts. No round is made in the second life,
+// and nobody asks for a checkpoint.
 TEST_F(ShardReturnTest, LongJournal_OfALifeWithoutARound_IsReplayedOnce) {
   EXPECT_EQ(Live(), 0u);
   Install(/*generation=*/1, /*resume=*/0);
