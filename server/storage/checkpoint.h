@@ -60,9 +60,10 @@ using StoreBlock = std::function<absl::Status(Slot, const BlockContents&)>;
 
 // Writes this shard's file: temporary file, fsync, rename, fsync of the folders. Calls `read` once for each slot,
 // ascending; keeps no copy of what it gives. The same contents give the same file. A file of the same version and shard
-// is replaced, and a manifest that is there already then no longer fits it.
-// INVALID_ARGUMENT: a tensor's name is not UTF-8, or the identity and the layout disagree. RESOURCE_EXHAUSTED (told
-// before the first block is asked for), UNAVAILABLE, ...: as FileSystem; the temporary file is removed.
+// is replaced, and a manifest that is there already then no longer fits it. What a death in the middle of an earlier
+// call for this shard has left, of any version, goes first. INVALID_ARGUMENT: a tensor's name is not UTF-8, or the
+// identity and the layout disagree. RESOURCE_EXHAUSTED (told before the first block is asked for), UNAVAILABLE, ...: as
+// FileSystem; the temporary file is removed.
 absl::StatusOr<CheckpointFile> WriteShardCheckpoint(FileSystem& files, const std::string& folder,
                                                     const CheckpointIdentity& identity, const ModelSpec& model,
                                                     const BlockLayout& layout, ShardIndex shard, const ReadBlock& read);
@@ -115,6 +116,9 @@ absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, 
 // Removes one shard's file from all unfinished checkpoints older than `version`.
 absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder, Version version,
                                    const std::string& file);
+
+// Removes what WriteShardCheckpoint leaves of this file, of any version, when it dies in the middle.
+absl::Status RemoveTemporaryFiles(FileSystem& files, const std::string& folder, const std::string& file);
 
 // Reads what `shard` of `layout` needs out of a checkpoint with any number of shards. Calls `store` once for each slot,
 // ascending, with all its elements, which were all checked: `store` never sees a damaged byte. But when this fails in

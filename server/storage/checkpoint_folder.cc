@@ -226,4 +226,15 @@ absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder,
   return status;
 }
 
+// The folders stay: another shard may be about to write to one.
+absl::Status RemoveTemporaryFiles(FileSystem& files, const std::string& folder, const std::string& file) {
+  const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
+  if (!versions.ok()) return versions.status();
+  absl::Status status;
+  for (const VersionFolder& one : *versions) {
+    status.Update(files.Remove(absl::StrCat(FolderOf(folder, one.version), "/", internal::TemporaryName(file))));
+  }
+  return status;
+}
+
 }  // namespace lockstep::storage

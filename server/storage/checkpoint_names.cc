@@ -26,6 +26,8 @@ std::string ShardFileName(ShardIndex shard, uint32_t shards) {
   return absl::StrCat("shard-", shard.value(), "-of-", shards, ".safetensors");
 }
 
+std::string TemporaryName(const std::string& file) { return absl::StrCat(file, ".tmp"); }
+
 std::vector<std::string> Sections(compute::OptimizerKind optimizer) {
   std::vector<std::string> sections = {"parameters"};
   for (absl::string_view state : compute::StateSlotNames(optimizer)) {

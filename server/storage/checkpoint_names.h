@@ -25,6 +25,8 @@ std::optional<Version> ParseVersionFolderName(absl::string_view name);
 
 // "shard-0-of-2.safetensors"
 std::string ShardFileName(ShardIndex shard, uint32_t shards);
+// What the file is called until it is whole.
+std::string TemporaryName(const std::string& file);
 
 // The arrays that a checkpoint keeps for every element of the model: "parameters", then "optimizer/STATE" for each slot
 // of the optimizer's state.

@@ -106,13 +106,12 @@ absl::StatusOr<CheckpointFile> WriteShardCheckpoint(FileSystem& files, const std
   absl::StatusOr<FilePlan> plan = FilePlan::Create(identity, model, layout, shard);
   if (!plan.ok()) return plan.status();
   const std::string version_folder = absl::StrCat(folder, "/", internal::VersionFolderName(identity.version));
+  const std::string name = internal::ShardFileName(shard, identity.shards);
+  if (absl::Status status = RemoveTemporaryFiles(files, folder, name); !status.ok()) return status;
   if (absl::Status status = files.MakeFolder(version_folder); !status.ok()) return status;
-  CheckpointFile result{.shard = shard,
-                        .name = internal::ShardFileName(shard, identity.shards),
-                        .bytes = plan->file_bytes(),
-                        .head_xxh3_128 = ""};
+  CheckpointFile result{.shard = shard, .name = name, .bytes = plan->file_bytes(), .head_xxh3_128 = ""};
   const std::string path = absl::StrCat(version_folder, "/", result.name);
-  const std::string temporary = absl::StrCat(path, ".tmp");
+  const std::string temporary = internal::TemporaryName(path);
   absl::StatusOr<std::unique_ptr<File>> file = files.OpenOrCreate(temporary);
   if (!file.ok()) return file.status();
   absl::StatusOr<std::string> checksum = ShardFileWriter(**file, *plan, layout, shard, read).WriteAll();

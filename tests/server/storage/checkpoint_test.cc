@@ -80,6 +80,21 @@ TEST(WriteShardCheckpoint, ReadFails_ItsErrorAndNothingLeft) {
   EXPECT_THAT(files.Paths(), IsEmpty());
 }
 
+// A shard that dies again and again in the middle of its file would fill the disk.
+TEST(WriteShardCheckpoint, DiedInTheMiddle_LeavesNothingOnceAnotherIsBegun) {
+  MemoryFiles files;
+  const TestRun run{.model = OddModel(20'000)};
+  const std::string folder = absl::StrCat(run.folder, "/version-0000000003");
+  ASSERT_TRUE(files.MakeFolder(folder).ok());
+  for (const char* name : {"/shard-0-of-2.safetensors.tmp", "/shard-1-of-2.safetensors.tmp"}) {
+    ASSERT_TRUE(files.OpenOrCreate(folder + name).ok());
+  }
+  const auto fails = [](Slot, BlockContents&) { return absl::CancelledError("stopped"); };
+  ASSERT_FALSE(
+      WriteShardCheckpoint(files, run.folder, run.Identity(5, 2), run.model, run.Layout(2), ShardIndex(0), fails).ok());
+  EXPECT_THAT(files.Paths(), ElementsAre(folder + "/shard-1-of-2.safetensors.tmp")) << "which may be under way";
+}
+
 TEST(WriteShardCheckpoint, NameIsNotUtf8_InvalidArgument) {
   MemoryFiles files;
   const TestRun run{.model = {.tensors = {{.name = "bad \xff", .shape = {4}}}}};
