@@ -79,11 +79,6 @@ void Checkpointer::Keep(Version version, std::string manifest, ShardIndex own, u
   Run([this, version, manifest = std::move(manifest), own, keep] { KeepNow(version, manifest, own, keep); });
 }
 
-Checkpointer::State Checkpointer::state() const {
-  MutexLock lock(&mutex_);
-  return state_;
-}
-
 void Checkpointer::RunTasks() {
   pthread_setname_np(pthread_self(), "checkpoints");  // for `top -H` and the like
   constexpr int kNice = 10;                           // rounds come first
@@ -103,7 +98,6 @@ void Checkpointer::RunTasks() {
 }
 
 void Checkpointer::WriteNow(const Request& request) {
-  const absl::Time start = MonotonicNow();
   {
     MutexLock lock(&mutex_);
     const auto parameter_bytes = static_cast<int64_t>(request.model->store.parameter_bytes());
@@ -115,15 +109,13 @@ void Checkpointer::WriteNow(const Request& request) {
   {
     MutexLock lock(&mutex_);
     writing_ = false;
-    state_.trouble = base.status();
-    if (base.ok() && !request.compacts) {
-      state_.newest = version;
-      state_.took = MonotonicNow() - start;
-    }
   }
   if (base.ok()) return events_->OnBaseWritten(*base);
   if (absl::IsCancelled(base.status())) return;
-  spdlog::error("the checkpoint of version {} is given up; {}", version.value(), std::string(base.status().message()));
+  spdlog::error("{} is given up; {}",
+                request.compacts ? absl::StrCat("compacting the journal up to version ", version.value())
+                                 : absl::StrCat("the checkpoint of version ", version.value()),
+                std::string(base.status().message()));
   if (!request.compacts) events_->OnCheckpointFailed(version, base.status());
 }
 
@@ -146,30 +138,31 @@ void Checkpointer::KeepNow(Version version, const std::string& manifest, ShardIn
 
 absl::StatusOr<ShardBase> Checkpointer::Write(const Request& request) {
   const ShardModel& model = *request.model;
-  storage::Pass(fail_point_, "checkpoint.before-write");
+  const auto pass = [&](absl::string_view step) {
+    storage::Pass(fail_point_, absl::StrCat(request.compacts ? "compaction." : "checkpoint.", step));
+  };
+  pass("before-write");
   absl::StatusOr<ShardBase> base =
       WriteShardPart(*files_, request.compacts ? folders_.compacted() : folders_.checkpoints(), request.identity, model,
                      request.blocks, [this](int64_t bytes) { return AwaitTurn(bytes); });
   if (!base.ok()) return base.status();
   base->compacted = request.compacts;
-  storage::Pass(fail_point_, "checkpoint.after-write");
+  pass("after-write");
   const absl::StatusOr<std::optional<ShardBase>> before = LoadShardBase(*files_, folders_.data, model);
   if (absl::Status status = SaveShardBase(*files_, folders_.data, *base); !status.ok()) return status;
-  storage::Pass(fail_point_, "checkpoint.after-base");
+  pass("after-base");
   if (before.ok()) RemoveOld(*before, *base);
   return base;
 }
 
-// Of parts of checkpoints that have no manifest (yet), the one that was the base until now stays; those with a manifest
-// are the coordinator's. It says that a version is finished after all have their parts, and may still be at it when
-// this shard compacts its journal: that leaves its parts alone.
+// Parts of checkpoints with a manifest are the coordinator's. It finishes a version after all shards have written their
+// parts, and may still be at it: the part that was the base until now stays, and all of them when the journal was or is
+// compacted.
 void Checkpointer::RemoveOld(const std::optional<ShardBase>& before, const ShardBase& base) {
-  const Version version = base.identity.version;
-  absl::Status status = storage::RemoveUnfinishedFiles(*files_, folders_.compacted(), version, base.file.name);
-  if (before && !base.compacted) {
-    status.Update(storage::RemoveUnfinishedFiles(*files_, folders_.checkpoints(),
-                                                 std::min(before->identity.version, version), base.file.name));
-  }
+  RemoveCompactedBut(*files_, folders_, base);
+  if (!before || before->compacted || base.compacted) return;
+  const absl::Status status =
+      storage::RemoveUnfinishedFiles(*files_, folders_.checkpoints(), before->identity.version, base.file.name);
   if (!status.ok()) spdlog::warn("cannot remove old checkpoints: {}", std::string(status.message()));
 }
 

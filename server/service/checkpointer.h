@@ -6,7 +6,7 @@
 //
 // Snapshots hold on to the blocks' own memory: nothing is copied up front, and rounds write elsewhere meanwhile. One
 // checkpoint is written at a time; one that is due while another is written is left out. When the disk refuses, this
-// checkpoint is given up, `state()` says why, and the journal simply goes on.
+// checkpoint is given up, with a message, and the journal simply goes on.
 //
 // While rounds go on, a round's share is written with each (writing_pace.h), so that none takes much longer; at once
 // when a journal is compacted, which is for a shard that may not live long, or when something else is to be done on
@@ -54,13 +54,6 @@ class Checkpointer {
     bool compacts = false;                       // ShardBase::compacted, of which nobody else hears
   };
 
-  // For status.
-  struct State {
-    std::optional<Version> newest;               // written by this process
-    absl::Status trouble;                        // why the last one was given up
-    absl::Duration took = absl::ZeroDuration();  // of the newest
-  };
-
   // `files` and `events` must outlive this.
   Checkpointer(storage::FileSystem* files, ShardFolders folders, Events* events,
                storage::FailPoint fail_point = nullptr);
@@ -81,8 +74,6 @@ class Checkpointer {
   // Runs `task` on the thread, after all before it; dropped if this is stopped first. Does not block.
   void Run(std::function<void()> task);
 
-  State state() const;
-
  private:
   void RunTasks();
   void WriteNow(const Request& request);
@@ -102,7 +93,6 @@ class Checkpointer {
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a request is queued or under way
   WritingPace pace_ ABSL_GUARDED_BY(mutex_);      // of what is under way
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  State state_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all of the above
 };
 

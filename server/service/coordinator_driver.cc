@@ -503,8 +503,10 @@ void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, con
   {
     MutexLock lock(&mutex_);
     const bool changing = core_.state() != core::RunState::kTraining || begun_ != core_.generation();
-    StepCheckpointsLocked(
-        core::ManifestWritten{.version = version, .error = std::string(status.message()), .changing = changing}, plan);
+    core::CheckpointEffects effects;
+    checkpoints_.Step(
+        core::ManifestWritten{.version = version, .error = std::string(status.message()), .changing = changing},
+        MonotonicNow(), effects);
     if (status.ok() && checkpoints_.newest() != version) {
       spdlog::warn("checkpoint: version {} was written, but the run has gone back meanwhile: it does not count",
                    version.value());
@@ -522,6 +524,7 @@ void CoordinatorDriver::OnManifestWritten(const storage::Manifest& manifest, con
       spdlog::error("checkpoint: version {} has no manifest, and so does not exist: {}", version.value(),
                     std::string(status.message()));
     }
+    PlanAllLocked(effects, plan);  // later: a shard that hears of the next version may let go of parts without manifest
     now = ReleaseLocked(std::move(plan));
   }
   Outbox::Perform(now);

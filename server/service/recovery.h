@@ -1,4 +1,4 @@
-// Recovery: a shard that comes back makes its memory again from its disk: its newest checkpoint, then the journal's
+// Recovery: a shard that comes back makes its memory again from its disk: its base (shard_base.h), then the journal's
 // rounds after it, one after the other, with the very operations that made them.
 //
 // Thread-safety: functions. Blocks on the disk.
@@ -26,7 +26,7 @@ struct RecoveredShard {
   std::string run_id;
   std::unique_ptr<ShardModel> model;
   core::ShardMemory memory;
-  std::optional<ShardBase> base;              // the checkpoint that it began with
+  std::optional<ShardBase> base;              // the file that it began with
   uint64_t replayed = 0;                      // rounds of the journal that were replayed on top
   std::unique_ptr<storage::Journal> journal;  // goes on after the last record
 };

@@ -116,6 +116,7 @@ absl::StatusOr<ShardBase> Restore(storage::FileSystem& files, const ShardFolders
   }
   if (!base.ok()) return base;
   if (absl::Status status = SaveShardBase(files, folders.data, *base); !status.ok()) return status;
+  RemoveCompactedBut(files, folders, *base);
   return base;
 }
 

@@ -6,6 +6,7 @@
 #include "common/convert.h"
 #include "proto/durable.pb.h"
 #include "server/storage/sealed_file.h"
+#include "spdlog/spdlog.h"
 
 namespace lockstep::service {
 namespace {
@@ -54,6 +55,12 @@ absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& file
                    .optimizer = model.optimizer},
       .file = {.shard = model.shard, .name = part.file(), .bytes = part.bytes(), .head_xxh3_128 = part.head_xxh3_128()},
       .compacted = saved.compacted()};
+}
+
+void RemoveCompactedBut(storage::FileSystem& files, const ShardFolders& folders, const ShardBase& base) {
+  const auto kept = base.compacted ? std::optional<Version>(base.identity.version) : std::nullopt;
+  const absl::Status status = storage::RemoveVersionsBut(files, folders.compacted(), kept);
+  if (!status.ok()) spdlog::warn("cannot remove what is compacted no more: {}", std::string(status.message()));
 }
 
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,

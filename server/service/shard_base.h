@@ -47,6 +47,10 @@ absl::Status SaveShardBase(storage::FileSystem& files, const std::string& data_f
 absl::StatusOr<std::optional<ShardBase>> LoadShardBase(storage::FileSystem& files, const std::string& data_folder,
                                                        const ShardModel& model);
 
+// Removes all that lies in `folders.compacted()` and is not the base's, which is saved. What cannot be removed is
+// logged.
+void RemoveCompactedBut(storage::FileSystem& files, const ShardFolders& folders, const ShardBase& base);
+
 // Fills the model's blocks from the base's file in `folder`. DATA_LOSS: it is missing or damaged, with file and place.
 absl::Status RestoreFromBase(storage::FileSystem& files, const std::string& folder, const ShardBase& base,
                              ShardModel& model);

@@ -55,6 +55,7 @@ ShardDriver::ShardDriver(ShardOptions options, std::function<void(v1::ShardMessa
   if (!recovered) return;
   run_id_ = recovered->run_id;
   base_ = recovered->base;
+  if (base_ && !base_->compacted) part_ = base_;
   replayed_ = recovered->replayed;
   model_ = std::move(recovered->model);
   planner_.Adopt(model_.get());
@@ -136,9 +137,9 @@ void ShardDriver::TakeCheckpoint(const v1::TakeCheckpoint& command) {
     const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
     if (writing_ == version) {
       // The answer comes when it is written.
-    } else if (base_ && !base_->compacted && base_->identity.version == version) {
+    } else if (part_ && part_->identity.version == version) {
       AnswerCoordinator answer;
-      *answer.message.mutable_checkpoint()->mutable_written() = ToProto(*base_);
+      *answer.message.mutable_checkpoint()->mutable_written() = ToProto(*part_);
       work.push_back(std::move(answer));
     } else if (checkpointer_ == nullptr || model_ == nullptr || version.value() < committed) {
       MissCheckpointLocked(version, "", work);
@@ -165,7 +166,7 @@ void ShardDriver::MaybeCheckpointLocked(Version version, WorkList& work) {
   const Version named = *std::exchange(named_, std::nullopt);
   if (version > named || !checkpointer_->idle()) return MissCheckpointLocked(named, "", work);
   writing_ = version;
-  checkpointer_->Start(RequestLocked(/*compacts=*/false));
+  checkpointer_->Start(RequestLocked(version, /*compacts=*/false));
 }
 
 void ShardDriver::MaybeCompactLocked() {
@@ -173,13 +174,14 @@ void ShardDriver::MaybeCompactLocked() {
   if (core_.tentative()) return;  // the install was not for us: nothing is decided yet
   if (std::exchange(replayed_, 0) < kLong || checkpointer_ == nullptr || !checkpointer_->idle()) return;
   if (core_.next_round() == Round(0)) return;  // all of it was undone
-  if (base_ && base_->identity.version >= core_.next_round().previous()) return;
-  checkpointer_->Start(RequestLocked(/*compacts=*/true));
+  const Version newest = core_.next_round().previous();
+  if (base_ && base_->identity.version >= newest) return;
+  checkpointer_->Start(RequestLocked(newest, /*compacts=*/true));
 }
 
-Checkpointer::Request ShardDriver::RequestLocked(bool compacts) {
+Checkpointer::Request ShardDriver::RequestLocked(Version version, bool compacts) {
   Checkpointer::Request request{.identity = {.run_id = run_id_,
-                                             .version = core_.next_round().previous(),
+                                             .version = version,
                                              .completed_in = core_.completed_in(),
                                              .participants = core_.participants(),
                                              .shards = model_->layout.shards(),
@@ -198,6 +200,7 @@ void ShardDriver::OnBaseWritten(const ShardBase& base) {
     base_ = base;
     if (journal_ != nullptr) journal_->Forget(base.identity.version);
     if (base.compacted) return;
+    part_ = base;
     writing_.reset();
     AnswerCoordinator answer;
     answer.message.mutable_checkpoint()->set_next_round(core_.next_round().value());
@@ -365,6 +368,7 @@ void ShardDriver::RestoreAndInstall(const v1::Install& install) {
       spdlog::warn("shard {}: has restored version {} and gone on from there", options_.shard.value(),
                    identity.version.value());
       base_ = *base;
+      part_ = *base;
       core_ = core::ShardCore(
           options_.self,
           core::ShardMemory(identity.version,

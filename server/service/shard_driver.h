@@ -128,8 +128,8 @@ class ShardDriver : public ExchangeStream::Owner,
   // Compacts the journal if the one that it came back from is long, so that the next life need not replay all that
   // again, however short this one is.
   void MaybeCompactLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of the newest version, which is committed.
-  Checkpointer::Request RequestLocked(bool compacts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The blocks are those of `version`, which is committed.
+  Checkpointer::Request RequestLocked(Version version, bool compacts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MissCheckpointLocked(Version version, absl::string_view error, WorkList& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes a version from files, on the thread of checkpoints, and then installs.
@@ -171,7 +171,8 @@ class ShardDriver : public ExchangeStream::Owner,
   std::optional<Version> named_ ABSL_GUARDED_BY(mutex_);           // to be written when it is committed
   std::optional<Version> writing_ ABSL_GUARDED_BY(mutex_);         // under way at checkpointer_
   std::optional<ShardBase> base_ ABSL_GUARDED_BY(mutex_);          // the newest that is on the disk
-  uint64_t replayed_ ABSL_GUARDED_BY(mutex_) = 0;  // rounds, when it came back; 0 once that has been dealt with
+  std::optional<ShardBase> part_ ABSL_GUARDED_BY(mutex_);  // the newest that is of a checkpoint, as far as is known
+  uint64_t replayed_ ABSL_GUARDED_BY(mutex_) = 0;          // rounds, when it came back; 0 once that has been dealt with
   // Made under the lock by the first Install and never replaced. What is constant of it is read without the lock once
   // an attached stream proves that it is there; its store is computed with by performer_, and changed under the lock.
   std::unique_ptr<ShardModel> model_;

@@ -117,6 +117,10 @@ absl::Status RemoveOldCheckpoints(FileSystem& files, const std::string& folder, 
 absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder, Version version,
                                    const std::string& file);
 
+// Removes every version but one, finished or not, and what is left of those that were begun. For a folder that is one
+// shard's alone.
+absl::Status RemoveVersionsBut(FileSystem& files, const std::string& folder, std::optional<Version> version);
+
 // Removes what WriteShardCheckpoint leaves of this file, of any version, when it dies in the middle.
 absl::Status RemoveTemporaryFiles(FileSystem& files, const std::string& folder, const std::string& file);
 

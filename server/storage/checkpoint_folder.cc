@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "server/storage/checkpoint.h"
 #include "server/storage/checkpoint_names.h"
@@ -226,13 +227,26 @@ absl::Status RemoveUnfinishedFiles(FileSystem& files, const std::string& folder,
   return status;
 }
 
+absl::Status RemoveVersionsBut(FileSystem& files, const std::string& folder, std::optional<Version> version) {
+  const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
+  if (!versions.ok()) return versions.status();
+  absl::Status status;
+  for (const VersionFolder& one : *versions) {
+    if (one.version != version) status.Update(RemoveVersion(files, FolderOf(folder, one.version)));
+  }
+  return status;
+}
+
 // The folders stay: another shard may be about to write to one.
 absl::Status RemoveTemporaryFiles(FileSystem& files, const std::string& folder, const std::string& file) {
   const absl::StatusOr<std::vector<VersionFolder>> versions = ListVersions(files, folder);
   if (!versions.ok()) return versions.status();
   absl::Status status;
   for (const VersionFolder& one : *versions) {
-    status.Update(files.Remove(absl::StrCat(FolderOf(folder, one.version), "/", internal::TemporaryName(file))));
+    const std::string path = FolderOf(folder, one.version);
+    const absl::StatusOr<std::vector<std::string>> names = files.List(path);
+    if (!names.ok() || !absl::c_linear_search(*names, internal::TemporaryName(file))) continue;
+    status.Update(files.Remove(absl::StrCat(path, "/", internal::TemporaryName(file))));
   }
   return status;
 }

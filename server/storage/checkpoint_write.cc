@@ -107,7 +107,7 @@ absl::StatusOr<CheckpointFile> WriteShardCheckpoint(FileSystem& files, const std
   if (!plan.ok()) return plan.status();
   const std::string version_folder = absl::StrCat(folder, "/", internal::VersionFolderName(identity.version));
   const std::string name = internal::ShardFileName(shard, identity.shards);
-  if (absl::Status status = RemoveTemporaryFiles(files, folder, name); !status.ok()) return status;
+  RemoveTemporaryFiles(files, folder, name).IgnoreError();  // if it is the space that lacks, that is told below
   if (absl::Status status = files.MakeFolder(version_folder); !status.ok()) return status;
   CheckpointFile result{.shard = shard, .name = name, .bytes = plan->file_bytes(), .head_xxh3_128 = ""};
   const std::string path = absl::StrCat(version_folder, "/", result.name);

@@ -23,10 +23,11 @@ inline constexpr absl::string_view kJournalFailPoints[] = {
     "journal.index.after-replace",
 };
 
-// Of the coordinator's file, and of a shard's checkpoints.
+// Of the coordinator's file, of a shard's checkpoints, and of a long journal that it compacts.
 inline constexpr absl::string_view kOtherFailPoints[] = {
     "coordinator.before-save", "coordinator.after-save", "checkpoint.before-write", "checkpoint.after-write",
-    "checkpoint.after-base",   "manifest.before-write",  "manifest.after-write",
+    "checkpoint.after-base",   "manifest.before-write",  "manifest.after-write",    "compaction.before-write",
+    "compaction.after-write",  "compaction.after-base",
 };
 
 // Tells it, if there is one.

@@ -1,5 +1,5 @@
 // Journal: one shard's append-only log of the rounds that it has reduced and the generations that it has installed,
-// since a version that its checkpoint holds.
+// since a version that a file of its own holds whole: a checkpoint's, or a compacted journal.
 //
 //   Create or Recover ──> WriteBlock ... WriteBlock, CommitRound ──> WriteBlock ... CommitRound ──> ...
 //                            (slots in any order)     └─ from here on the round survives kill -9

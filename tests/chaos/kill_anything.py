@@ -90,7 +90,7 @@ class Run:
         command = [self.programs.server, '--shard-index', str(index), '--shards', str(SHARDS), '--workers',
                    str(WORKERS), '--bind', self.addresses.get(name, '127.0.0.1:0'), '--port-file',
                    self.path(name + '.address'), '--data-dir', self.path(name), '--optimizer', self.optimizer,
-                   '--lr', '0.01', '--lease', '1s', '--checkpoint-rounds', '7', '--journal-segment-bytes', '65536']
+                   '--lr', '0.01', '--lease', '1s', '--checkpoint-rounds', '9', '--journal-segment-bytes', '65536']
         command += self.policy
         if index > 0:
             command += ['--coordinator', self.addresses['shard-0']]
@@ -246,9 +246,11 @@ class Chaos:
         """A server is killed, and in its next life it dies at the fail point."""
         coordinators = fail_point.startswith(('coordinator', 'manifest'))
         name = 'shard-0' if coordinators else self.random.choice(['shard-0', 'shard-1'])
-        rare = coordinators or fail_point.startswith(('journal.segment', 'journal.index', 'checkpoint'))
-        self.run.fail_points[name] = f'{fail_point}@{1 if rare else self.random.randint(1, 4)}'
+        rare = coordinators or fail_point.startswith(('journal.segment', 'journal.index', 'checkpoint', 'compaction'))
         before = self.look()
+        if fail_point.startswith('compaction'):
+            self.lengthen_journal(name)
+        self.run.fail_points[name] = f'{fail_point}@{1 if rare else self.random.randint(1, 4)}'
         self.run.kill([name])
         self.run.step()
         second_life = self.run.processes[name]
@@ -260,6 +262,16 @@ class Chaos:
             self.hit[fail_point] += 1
         self.kills['fail point'] += 1
         self.recover(max(before, self.look() if second_life.poll() is None else before), f'{name} at {fail_point}')
+
+    def lengthen_journal(self, name):
+        """A life that dies when it would write its next checkpoint leaves a journal that is worth compacting."""
+        self.run.fail_points[name] = 'checkpoint.before-write@1'
+        self.run.kill([name])
+        self.run.step()
+        life = self.run.processes[name]
+        deadline = time.monotonic() + PATIENCE / 2
+        while life.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def recover(self, before, killed):
         took = self.run.await_version(before)

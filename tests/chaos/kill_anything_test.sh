@@ -3,5 +3,5 @@
 # with a policy that decides who contributes.
 set -euo pipefail
 export LOCKSTEP_BUILT=$PWD
-/usr/bin/python3 -B "$1" --kills 28 --seed "${LOCKSTEP_SEED:-1}" --every-fail-point
+/usr/bin/python3 -B "$1" --kills 31 --seed "${LOCKSTEP_SEED:-1}" --every-fail-point
 /usr/bin/python3 -B "$1" --kills 20 --seed "${LOCKSTEP_SEED:-1}" --no-fail-points --policy quorum --contributors 2

@@ -19,7 +19,8 @@ ShardProcess::ShardProcess(World& world, Directory& directory, ShardIndex index,
       store_(world, index, world.plan().elements[index.value()].size()),
       core_(Recover()),
       background_(world, *this, [&directory, index] { directory.crash_shard(index); }) {
-  has_base_ = base_loaded_ && !damaged_;
+  const std::optional<ShardBase>& base = directory.bases[index.value()];
+  if (base_loaded_ && !damaged_ && !base->compacted) part_ = base->part;
   const ShardProcess* before = directory.shards[index.value()];
   if (before != nullptr) members_ = before->members_;
 }
@@ -539,10 +540,9 @@ void ShardProcess::ReportLater() {
 
 void ShardProcess::OnTakeCheckpoint(Version version) {
   world().Trace("shard $0 is asked for a checkpoint of version $1", index_, version);
-  const std::optional<ShardBase>& base = directory_.bases[index_.value()];
   const uint64_t committed = core_.next_round().value() - (core_.tentative() ? 1 : 0);  // all below are
   if (writing_ == version) return;  // the answer comes when it is written
-  if (base && !base->compacted && base->part.version == version && has_base_) return TellPart(base->part);
+  if (part_ && part_->version == version) return TellPart(*part_);
   if (version.value() < committed) return MissPart(version);
   named_ = version;
 }
@@ -586,7 +586,6 @@ void ShardProcess::MaybeCompact() {
                     .then =
                         [this, newest] {
                           world().Count(Occurrence::kJournalCompacted);
-                          has_base_ = true;
                           compacting_ = false;
                           journal_.Forget(newest, world().random());
                         },
@@ -601,7 +600,7 @@ void ShardProcess::SetBase(const ShardBase& base) {
 void ShardProcess::PartIsWritten(const core::CheckpointPart& part) {
   world().Trace("shard $0 has written its part of version $1", index_, part.version);
   world().Count(Occurrence::kPartWritten);
-  has_base_ = true;
+  part_ = part;
   writing_.reset();
   directory_.checkpoints->RemoveUnfinished(index_, part.version);
   if (journals() && journal_.Forget(part.version, world().random()) > 0) world().Count(Occurrence::kJournalForgets);
@@ -673,7 +672,7 @@ void ShardProcess::FinishRestoring(const core::InstallGeneration& event, const s
     });
   }
   const core::CheckpointPart& part = file->part;
-  has_base_ = true;
+  part_ = part;
   store_.Restore(part.version, file->blocks);
   if (!world().violation()) store_.CheckBits(event.generation, part.version);
   back_tentative_ = false;

@@ -157,7 +157,7 @@ class ShardProcess : public Process {
   bool compacting_ = false;         // another file is under way, of which nobody hears
   std::optional<Generation> restoring_;
   std::optional<core::SealShard> deferred_seal_;
-  bool has_base_ = false;                       // this life has loaded or written the shard's base
+  std::optional<core::CheckpointPart> part_;    // the newest of a checkpoint, as far as is known
   std::optional<core::CheckpointPart> begins_;  // the journal is to begin anew from this
 };
 

@@ -95,6 +95,19 @@ TEST(WriteShardCheckpoint, DiedInTheMiddle_LeavesNothingOnceAnotherIsBegun) {
   EXPECT_THAT(files.Paths(), ElementsAre(folder + "/shard-1-of-2.safetensors.tmp")) << "which may be under way";
 }
 
+// What cannot be cleaned up is in nobody's way.
+TEST(WriteShardCheckpoint, DiedInTheMiddleAsSomebodyElse_WritesAllTheSame) {
+  MemoryFiles files;
+  const TestRun run{.model = OddModel(20'000)};
+  const std::string left = absl::StrCat(run.folder, "/version-0000000003/shard-0-of-1.safetensors.tmp");
+  ASSERT_TRUE(files.MakeFolder(FolderOf(left)).ok());
+  ASSERT_TRUE(files.OpenOrCreate(left).ok());
+  files.FailAt(0, absl::PermissionDeniedError("not yours"), /*dead=*/false);
+  EXPECT_TRUE(WriteCheckpoint(files, run, 5, 1).ok());
+  EXPECT_TRUE(files.failed());
+  EXPECT_TRUE(files.Has(left));
+}
+
 TEST(WriteShardCheckpoint, NameIsNotUtf8_InvalidArgument) {
   MemoryFiles files;
   const TestRun run{.model = {.tensors = {{.name = "bad \xff", .shape = {4}}}}};

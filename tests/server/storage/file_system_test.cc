@@ -1,7 +1,9 @@
 #include "server/storage/file_system.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <string>
@@ -59,7 +61,7 @@ TEST_F(FileSystemTest, File_Allocated_GrowsAndNeverShrinks) {
 TEST_F(FileSystemTest, WriteUncached_AtAnyOffset_ReadsBackAmongItsNeighbours) {
   constexpr size_t kPage = DirectWriter::kPage;
   for (const std::string& folder : {folder_, std::string("/dev/shm")}) {
-    const std::string path = folder + "/lockstep-file-system-test";
+    const std::string path = folder + "/lockstep-file-system-test-" + std::to_string(getpid());
     for (const size_t offset : {size_t{0}, size_t{1}, kPage - 1, kPage, 3 * kPage + 4}) {
       for (const size_t size : {size_t{0}, size_t{5}, DirectWriter::kLeast, DirectWriter::kLeast + kPage - 1,
                                 2 * DirectWriter::kPiece + kPage, 2 * DirectWriter::kPiece + 12'345}) {
@@ -79,6 +81,21 @@ TEST_F(FileSystemTest, WriteUncached_AtAnyOffset_ReadsBackAmongItsNeighbours) {
     }
     EXPECT_EQ(files_.Remove(path), absl::OkStatus());
   }
+}
+
+TEST_F(FileSystemTest, DirectWriter_WhereTheFileSystemCan_GoesAroundTheCache) {
+  const std::string bytes(DirectWriter::kLeast, 'x');
+  const int file = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  ASSERT_GE(file, 0);
+  const int direct = ::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  {
+    DirectWriter writer(file);
+    EXPECT_EQ(writer.Write(0, AsBytes(bytes)), static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(writer.can(), direct >= 0) << "also after a write that it may have refused";
+  }
+  EXPECT_TRUE(ReadBack(path_) == bytes);
+  if (direct >= 0) ::close(direct);
+  ::close(file);
 }
 
 TEST_F(FileSystemTest, Read_PastTheEnd_IsOutOfRangeAndNamesTheFile) {
